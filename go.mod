@@ -1,0 +1,3 @@
+module github.com/loratool/loratool
+
+go 1.26
