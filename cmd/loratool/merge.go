@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/internal/progress"
+	"github.com/loratool/loratool/internal/text"
+	"github.com/loratool/loratool/merge"
+)
+
+type mergeOptions struct {
+	output     string
+	dtype      string
+	shardSize  string
+	rounding   string
+	seed       uint64
+	dryRun     bool
+	json       bool
+	tensors    bool
+	force      bool
+	skip       []string
+	addMissing bool
+	progress   string
+}
+
+func newMergeCmd() *cobra.Command {
+	var o mergeOptions
+	cmd := &cobra.Command{
+		Use:        "merge BASE ADAPTER[=WEIGHT]...",
+		Short:      "Add adapters to a base and write the merged checkpoint",
+		SuggestFor: []string{"fuse", "bake", "apply", "unload"},
+		Long: `merge writes W' = W + Σ weight·scaling·B·A for every module of the adapters.
+All deltas are summed exactly before one rounding, so the output has the same
+bytes on every machine. BASE is a safetensors file, a folder, or a repository
+id in the local Hugging Face cache; a file gives a file, a folder a folder with
+the base's shards, order of tensors and other files.
+
+Every module of an adapter is either applied or makes the merge fail, unless
+--skip names it.
+
+` + exitHelp,
+		Example: `  loratool merge ./Llama-3.2-1B ./my-adapter -o ./merged
+  loratool merge ./base ./style=0.7 ./task=1.2 -o ./merged --dtype bf16`,
+		Args: args(2, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runMerge(cmd.Context(), args, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.output, "output", "o", "", "file or folder to write")
+	f.StringVar(&o.dtype, "dtype", "", "dtype of the output's float tensors: bf16, f16, f32 or f64 (default: as in the base)")
+	f.StringVar(&o.shardSize, "max-shard-size", "", "write new shards of at most this size, such as 5GB (default: as in the base)")
+	f.StringVar(&o.rounding, "rounding", "nearest", "nearest, or stochastic to keep small updates on average")
+	f.Uint64Var(&o.seed, "seed", 0, "seed of stochastic rounding")
+	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be read and written, and stop")
+	f.BoolVar(&o.json, "json", false, "print the report as JSON")
+	f.BoolVar(&o.tensors, "tensors", false, "list every changed tensor")
+	f.BoolVar(&o.force, "force", false, "replace an output that exists")
+	f.StringArrayVar(&o.skip, "skip", nil, "do not apply modules or tensors of this name or glob (may be repeated)")
+	f.BoolVar(&o.addMissing, "add-missing", false, "add replacement tensors that the base lacks, such as a classifier")
+	f.StringVar(&o.progress, "progress", "auto", "auto, plain or off")
+	return cmd
+}
+
+func runMerge(ctx context.Context, args []string, o mergeOptions, stdout, stderr io.Writer) error {
+	options, err := o.parse()
+	if err != nil {
+		return err
+	}
+	base, err := checkpoint.Open(args[0], checkpoint.Options{CacheDirs: checkpoint.CacheDirs(os.Getenv)})
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	var adapters []merge.Weighted
+	for _, arg := range args[1:] {
+		path, weight, err := splitWeight(arg)
+		if err != nil {
+			return err
+		}
+		a, err := dialect.OpenPEFT(path)
+		if err != nil {
+			return err
+		}
+		defer a.Close()
+		adapters = append(adapters, merge.Weighted{Adapter: a.Adapter, Weight: weight})
+	}
+	plan, err := merge.NewPlan(base, adapters, options.Options)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	report := plan.Report()
+	if !o.dryRun {
+		total := report.Bytes
+		options.reporter = progress.New(stderr, options.mode)
+		update := options.reporter.Start("merge")
+		var done atomic.Int64
+		plan.OnProgress(func(n int64) { update(done.Add(n), total) })
+		report, err = plan.Write(ctx, o.output)
+		options.reporter.Done()
+		if err != nil {
+			return err
+		}
+	}
+	if o.json {
+		return printJSON(stdout, report)
+	}
+	printMerge(stdout, stderr, report, o.tensors, time.Since(start))
+	return nil
+}
+
+// parsedMerge are the options of the command in the library's types.
+type parsedMerge struct {
+	merge.Options
+	mode     progress.Mode
+	reporter *progress.Reporter
+}
+
+func (o mergeOptions) parse() (p parsedMerge, err error) {
+	if o.output == "" && !o.dryRun {
+		return p, usagef("-o names the file or folder to write")
+	}
+	if o.dtype != "" {
+		d, ok := dtype.Parse(strings.ToUpper(o.dtype))
+		if !ok || !d.Float() || d.Bits() < 16 {
+			return p, usagef("--dtype %q: expected bf16, f16, f32 or f64", o.dtype)
+		}
+		p.DType = d
+	}
+	if o.shardSize != "" {
+		if p.MaxShardBytes, err = text.ParseBytes(o.shardSize); err != nil || p.MaxShardBytes <= 0 {
+			return p, usagef("--max-shard-size %q: expected a size such as 5GB", o.shardSize)
+		}
+	}
+	switch o.rounding {
+	case "nearest":
+	case "stochastic":
+		p.Rounding = merge.Stochastic
+	default:
+		return p, usagef("--rounding %q: expected nearest or stochastic", o.rounding)
+	}
+	if p.mode, err = progress.ParseMode(o.progress); err != nil {
+		return p, usageError{err}
+	}
+	p.Seed, p.Skip, p.AddMissing, p.Force = o.seed, o.skip, o.addMissing, o.force
+	return p, nil
+}
+
+// splitWeight takes ADAPTER=WEIGHT apart. A path that exists as it stands is a
+// path, whatever its characters.
+func splitWeight(arg string) (path string, weight float64, err error) {
+	i := strings.LastIndexByte(arg, '=')
+	if i < 0 {
+		return arg, 1, nil
+	}
+	if _, err := os.Stat(arg); err == nil {
+		return arg, 1, nil
+	}
+	weight, err = strconv.ParseFloat(arg[i+1:], 64)
+	if err != nil {
+		return "", 0, usagef("weight %q of adapter %q is not a number", arg[i+1:], arg[:i])
+	}
+	return arg[:i], weight, nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func printMerge(stdout, stderr io.Writer, r *merge.Report, tensors bool, took time.Duration) {
+	for _, w := range r.Warnings {
+		fmt.Fprintf(stderr, "loratool: warning: %s\n", oneLine(w))
+	}
+	if tensors {
+		printMergedTensors(stdout, r)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(stdout, "note: %s\n", oneLine(n))
+	}
+	modules, copied := 0, 0
+	for _, a := range r.Adapters {
+		modules += a.Applied
+		for _, s := range a.Skipped {
+			fmt.Fprintf(stdout, "not applied (--skip): %s\n", text.Quote(s))
+		}
+	}
+	for _, f := range r.Files {
+		if f.How != "merged" {
+			copied++
+		}
+	}
+	if r.Planned {
+		fmt.Fprintf(stdout, "would merge %s into %s of %s, %s\n", count(modules, "module"), count(len(r.Tensors), "tensor"), count(len(r.Files), "file"), text.Bytes(r.Bytes))
+		return
+	}
+	fmt.Fprintf(stdout, "merged %s, ‖ΔW‖/‖W‖ %s, kept %s of the update, %s copied unchanged; %s in %s\n",
+		count(modules, "module"), text.Ratio(r.Total.Relative), text.Percent(r.Total.Kept), count(copied, "file"), text.Bytes(r.Bytes), took.Round(time.Millisecond))
+}
+
+func printMergedTensors(w io.Writer, r *merge.Report) {
+	for _, t := range r.Tensors {
+		fmt.Fprintf(w, "%-6s %-8s kept %-7s changed %-9d %s\n", t.DType, text.Ratio(t.Relative), text.Percent(t.Kept), t.Changed, text.Quote(t.Name))
+	}
+}
+
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}

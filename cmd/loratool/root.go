@@ -1,0 +1,53 @@
+package main
+
+import (
+	"io"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+func newRootCmd(stdout, stderr io.Writer) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "loratool",
+		Short: "Merge, inspect and check LoRA adapters, exactly and at the speed of the disk",
+		Long: `loratool works on LoRA (low-rank adaptation) adapters and the checkpoints they
+were trained for: safetensors files, folders of shards, and entries of the
+local Hugging Face cache. It needs no Python, no GPU and constant memory.
+
+` + exitHelp,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
+	return cmd
+}
+
+// version is the module's version as the build recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// args checks the number of arguments; a mistake is a usage error.
+func args(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || most >= 0 && len(args) > most {
+			return usagef("%s takes %s; see %s --help", cmd.Name(), cmd.Use[len(cmd.Name())+1:], cmd.CommandPath())
+		}
+		return nil
+	}
+}

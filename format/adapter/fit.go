@@ -1,0 +1,183 @@
+package adapter
+
+import (
+	"slices"
+	"strings"
+)
+
+// fit decides how the factors of m lie in a tensor of the base: from the
+// shapes, and where both ways fit, from what is known of the model.
+func (r *resolver) fit(m *Module, tensor string) (Update, error) {
+	shape, _, _ := r.base.Shape(tensor)
+	u := Update{Module: m, Kind: m.Kind, Experts: 1, Rank: m.Rank}
+	out, in := m.B.Shape[0], columns(m.A.Shape)
+	switch {
+	case m.Kind == Conv:
+		if !slices.Equal(shape, append([]int{out}, m.A.Shape[1:]...)) {
+			return u, r.misfit(m.A.Name, tensor, m.A.Shape, shape)
+		}
+		u.Pieces = []Piece{whole(tensor, -1, 0, out, in, false)}
+	case m.Kind == Embedding:
+		if !slices.Equal(shape, []int{in, out}) {
+			return u, r.misfit(m.A.Name, tensor, m.A.Shape, shape)
+		}
+		u.Pieces = []Piece{whole(tensor, -1, 0, out, in, true)}
+	case len(shape) == 3 && m.Param != "":
+		return r.fitStack(m, tensor, shape)
+	default:
+		plain, turned := slices.Equal(shape, []int{out, in}), slices.Equal(shape, []int{in, out})
+		if !plain && !turned || m.A.Shape[0] != m.Rank {
+			return u, r.misfit(m.A.Name, tensor, []int{out, in}, shape)
+		}
+		u.Pieces = []Piece{whole(tensor, -1, 0, out, in, turned && (!plain || r.squareTransposed(m)))}
+	}
+	return u, nil
+}
+
+// columns joins all dimensions of a factor after the first.
+func columns(shape []int) int {
+	n := 1
+	for _, d := range shape[1:] {
+		n *= d
+	}
+	return n
+}
+
+// whole is the piece of a module that is a whole tensor, or a whole expert.
+func whole(tensor string, expert, source, out, in int, transposed bool) Piece {
+	p := Piece{Tensor: tensor, Expert: expert, Source: source, Out: All(out), In: All(in), Row: All(out), Col: All(in), Transposed: transposed}
+	if transposed {
+		p.Row, p.Col = All(in), All(out)
+	}
+	return p
+}
+
+// conv1D are the model types of transformers 5 whose linear layers are Conv1D,
+// which stores [in, out]; a square weight does not show it.
+var conv1D = map[string]bool{"gpt2": true, "openai-gpt": true, "imagegpt": true, "decision_transformer": true, "gpt-sw3": true}
+
+// squareTransposed decides for a square weight whether the base stores it as
+// [in, out]. PEFT decides by the class of the layer and ignores a wrong
+// fan_in_fan_out, so the model type comes first.
+func (r *resolver) squareTransposed(m *Module) bool {
+	model := r.base.ModelType()
+	if model == "" {
+		return r.a.FanInFanOut
+	}
+	last := m.Path[strings.LastIndexByte(m.Path, '.')+1:]
+	return conv1D[model] && (strings.HasPrefix(last, "c_") || last == "q_attn")
+}
+
+// fitStack fits factors for one parameter of shape [experts, d1, d2] (PEFT's
+// ParamWrapper, src/peft/tuners/lora/layer.py): A is [experts·r, in] with the
+// expert outermost, B [out, r·experts] with the expert innermost.
+func (r *resolver) fitStack(m *Module, tensor string, shape []int) (Update, error) {
+	experts, d1, d2 := shape[0], shape[1], shape[2]
+	u := Update{Module: m, Kind: Stack, Experts: experts, Rank: m.A.Shape[0] / max(experts, 1)}
+	out, in := m.B.Shape[0], m.A.Shape[1]
+	plain, turned := out == d1 && in == d2, out == d2 && in == d1
+	if experts == 0 || !plain && !turned || m.A.Shape[0]%experts != 0 {
+		return u, r.misfit(m.A.Name, tensor, m.A.Shape, shape)
+	}
+	if u.Rank != m.Rank {
+		return u, fault(r.a, "AD012", m.A.Name, "shape %v for %d experts, config says rank %d", m.A.Shape, experts, m.Rank)
+	}
+	if plain && turned {
+		var known bool
+		if turned, known = r.stackTransposed(); !known {
+			return u, fault(r.a, "AD027", m.A.Name, "both ways fit the square experts of %q, and neither peft_version nor the base's config.json tells which", tensor)
+		}
+	}
+	for e := range experts {
+		u.Pieces = append(u.Pieces, whole(tensor, e, e, out, in, turned))
+	}
+	return u, nil
+}
+
+// transposedExperts are the model types whose expert stacks are [experts, in,
+// out] (is_transposed in transformers 5).
+var transposedExperts = map[string]bool{"gpt_oss": true, "llama4": true, "llama4_text": true}
+
+// stackTransposed tells for square experts whether ΔW was trained transposed.
+// PEFT 0.17 and 0.18 always did, 0.19.0 did for the models that are not
+// transposed, later ones for those that are (peft#3165).
+func (r *resolver) stackTransposed() (turned, known bool) {
+	model, version := r.base.ModelType(), r.a.Writer
+	if version == "" {
+		return false, false
+	}
+	switch {
+	case strings.HasPrefix(version, "0.17.") || strings.HasPrefix(version, "0.18."):
+		return true, true
+	case model == "":
+		return false, false
+	case version == "0.19.0":
+		return !transposedExperts[model], true
+	}
+	return transposedExperts[model], true
+}
+
+// nested resolves modules that are wrappers around several parameters of one
+// module. PEFT wraps in the order in which the module registered its
+// parameters, innermost first, and writes no names (peft.md section 2.3): the
+// shapes decide, and where they do not, the order of the known families.
+func (r *resolver) nested() error {
+	byPath := map[string][]*Module{}
+	var paths []string
+	for _, m := range r.wait {
+		if byPath[m.Path] == nil {
+			paths = append(paths, m.Path)
+		}
+		byPath[m.Path] = append(byPath[m.Path], m)
+	}
+	for _, path := range paths {
+		if err := r.assign(path, byPath[path]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// registration is the order in which the expert modules of transformers
+// register parameters that have the same shape.
+var registration = []string{"gate_up_proj", "gate_proj", "up_proj", "w1", "w3", "down_proj", "w2"}
+
+func (r *resolver) assign(path string, modules []*Module) error {
+	params := slices.Clone(modules[0].Candidates)
+	slices.SortStableFunc(params, func(a, b string) int {
+		return slices.Index(registration, a) - slices.Index(registration, b)
+	})
+	slices.SortFunc(modules, func(a, b *Module) int { return b.Depth - a.Depth }) // innermost first
+	if len(modules) != len(params) {
+		return fault(r.a, "AD028", modules[0].A.Name, "module %q has %d pairs of factors for %d target_parameters", path, len(modules), len(params))
+	}
+	for i, m := range modules {
+		var fits []string
+		for _, p := range params {
+			c := *m
+			c.Param, c.Candidates = p, nil
+			if found, _, _ := r.find(c.Name()); found != "" {
+				if _, err := r.fit(&c, found); err == nil {
+					fits = append(fits, p)
+				}
+			}
+		}
+		choice := params[i]
+		if len(fits) == 1 {
+			choice = fits[0]
+		} else if !slices.Contains(registration, choice) && len(fits) > 1 {
+			return fault(r.a, "AD028", m.A.Name, "parameters %q of module %q have one shape, and their order is not known", fits, path)
+		}
+		named := *m
+		named.Param, named.Candidates = choice, nil
+		if err := r.module(&named); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Fit lays the module over a given tensor of the base.
+func (m *Module) Fit(a *Adapter, base Base, tensor string) (Update, error) {
+	return (&resolver{a: a, base: base}).fit(m, tensor)
+}

@@ -1,0 +1,73 @@
+package adapter
+
+import "github.com/loratool/loratool/format/dtype"
+
+// A Base is what finding modules needs to know of a base checkpoint.
+type Base interface {
+	// Shape returns the shape and dtype of a tensor.
+	Shape(name string) (shape []int, dt dtype.DType, ok bool)
+	// Names returns all tensor names, sorted.
+	Names() []string
+	// ModelType is config.json's model_type, "" if unknown.
+	ModelType() string
+	// Architectures is config.json's architectures.
+	Architectures() []string
+	// TieWordEmbeddings is config.json's field, and whether it is there.
+	TieWordEmbeddings() (tied, present bool)
+}
+
+// A Span is a run of Len indices that starts at First and goes on by Step.
+type Span struct{ First, Step, Len int }
+
+// All is the span of all n indices.
+func All(n int) Span { return Span{Step: 1, Len: n} }
+
+// A Piece says where a rectangle of a module's weight is stored: the rows Out
+// and columns In of the weight [out, in] in memory are the rows Row and
+// columns Col of a tensor of the base seen as a matrix, or of one of its
+// experts; with Transposed, out runs along the columns. The spans of one side
+// have the lengths of the other's.
+//
+// A matrix view of a tensor joins all dimensions after the first (after the
+// second for one of several experts) into one.
+type Piece struct {
+	Tensor     string
+	Expert     int // index into the tensor's first dimension, -1 for a tensor without experts
+	Source     int // expert of the module's stack, 0 for a module without experts
+	Out, In    Span
+	Row, Col   Span
+	Transposed bool
+}
+
+// An Update is one module together with the pieces of the base that hold its
+// weight. An update without pieces does not exist: such a module is Missing.
+type Update struct {
+	Module  *Module
+	Kind    Kind
+	Experts int // 1 for a module without experts
+	Rank    int // of one expert
+	Pieces  []Piece
+	How     string // "" if the base has the name as it stands, else what was done to it
+}
+
+// Missing names a part of an adapter for which the base has no tensor.
+type Missing struct {
+	Name   string // module path or tensor name
+	Tensor string // the name that was looked for
+	What   string // "module", "replacement", "bias" or "token rows"
+}
+
+// A Resolution says what each part of an adapter does to which tensor.
+type Resolution struct {
+	Updates      []Update
+	Biases       []BiasUpdate
+	Replacements []Replacement // Name is the tensor of the base
+	Tokens       []TokenRows   // Path is the tensor of the base
+	Missing      []Missing
+}
+
+// A BiasUpdate adds scaling·lora_B.bias to a bias of the base.
+type BiasUpdate struct {
+	Module *Module
+	Tensor string
+}

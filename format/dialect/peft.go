@@ -1,0 +1,200 @@
+// Package dialect reads adapters of other tools into the canonical adapter,
+// one file each. It knows names, configs and scales; it computes nothing.
+package dialect
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
+)
+
+// Names of the two files of a PEFT adapter (src/peft/utils/constants.py).
+const (
+	ConfigName  = "adapter_config.json"
+	WeightsName = "adapter_model.safetensors"
+	pickleName  = "adapter_model.bin"
+)
+
+// A File is an open adapter; the tensors of the embedded adapter are views of
+// it and end with Close.
+type File struct {
+	*adapter.Adapter
+	Weights *safetensors.File // nil for an adapter type that is only recognised
+	Config  []byte            // adapter_config.json as read
+}
+
+// Close unmaps the weights.
+func (f *File) Close() error {
+	if f.Weights == nil {
+		return nil
+	}
+	return f.Weights.Close()
+}
+
+// OpenPEFT opens a PEFT adapter: a folder, or its weights file with
+// adapter_config.json beside it.
+func OpenPEFT(path string) (*File, error) {
+	folder, weights := path, filepath.Join(path, WeightsName)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		folder, weights = filepath.Dir(path), path
+	}
+	if strings.HasSuffix(weights, ".bin") || strings.HasSuffix(weights, ".pt") {
+		return nil, pickleError(weights)
+	}
+	config, err := readConfig(folder)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parsePEFTConfig(filepath.Join(folder, ConfigName), config)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Adapter: c.newAdapter(path), Config: config}
+	if c.peftType != "LORA" {
+		return f, nil
+	}
+	if f.Weights, err = openWeights(folder, weights); err != nil {
+		return nil, err
+	}
+	if err := c.assemble(f.Adapter, f.Weights); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func readConfig(folder string) ([]byte, error) {
+	name := filepath.Join(folder, ConfigName)
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		hint := "an adapter is a folder with " + ConfigName + " and " + WeightsName
+		if sub, _ := filepath.Glob(filepath.Join(folder, "*", ConfigName)); len(sub) > 0 {
+			hint = "there is an adapter in " + rule.Printable(filepath.Dir(sub[0]))
+		}
+		return nil, &rule.Error{File: folder, Rule: "AD001", Hint: hint, Err: errors.New("no " + ConfigName)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxConfigBytes {
+		return nil, &rule.Error{File: name, Rule: "AD002", Err: fmt.Errorf("not a regular file of at most %d bytes", maxConfigBytes)}
+	}
+	return os.ReadFile(name)
+}
+
+func openWeights(folder, weights string) (*safetensors.File, error) {
+	f, err := safetensors.Open(weights)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	pickle := filepath.Join(folder, pickleName)
+	if _, statErr := os.Stat(pickle); statErr == nil {
+		return nil, pickleError(pickle)
+	}
+	return nil, &rule.Error{File: folder, Rule: "AD008", Err: errors.New("no " + WeightsName)}
+}
+
+func pickleError(file string) error {
+	return &rule.Error{File: file, Rule: "AD009",
+		Err:  fmt.Errorf("weights in a pickle, which is never run: %w", rule.ErrUnsupported),
+		Hint: "load it with PEFT and save_pretrained(…, safe_serialization=True)"}
+}
+
+func (c *peftConfig) newAdapter(path string) *adapter.Adapter {
+	return &adapter.Adapter{
+		Source: path, Dialect: "peft", Type: c.peftType, Base: c.base, Writer: c.version,
+		FanInFanOut: c.fanInFanOut, Refusals: c.refusals, Warnings: c.warnings,
+	}
+}
+
+// group collects the tensors of one module.
+type group struct {
+	path  string
+	parts map[keyPart]adapter.Tensor
+}
+
+// assemble sorts the tensors of the file into modules, replacements and token
+// rows.
+func (c *peftConfig) assemble(a *adapter.Adapter, f *safetensors.File) error {
+	groups, others, err := c.collect(a, f)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(groups, func(x, y *group) int { return cmp.Compare(x.path, y.path) })
+	for _, g := range groups {
+		if err := c.module(a, g); err != nil {
+			return err
+		}
+	}
+	for _, r := range others {
+		if err := c.replacement(a, r); err != nil {
+			return err
+		}
+	}
+	if len(a.Modules)+len(a.Replacements)+len(a.Tokens) == 0 {
+		return fault(a, "AD026", "", "no LoRA tensors among the %d of the file", len(f.Header().Tensors()))
+	}
+	return nil
+}
+
+// collect takes every key of the file apart. Two spellings of one part of a
+// module are an error: which one wins would depend on the reader.
+func (c *peftConfig) collect(a *adapter.Adapter, f *safetensors.File) (groups []*group, others []adapter.Replacement, err error) {
+	byPath := map[string]*group{}
+	infixes := map[string]bool{}
+	for _, t := range f.Header().Tensors() {
+		v := adapter.Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape, Bytes: f.Bytes(t)}
+		k := splitPEFTKey(t.Name)
+		if k.adapter != "" {
+			if infixes[k.adapter] = true; len(infixes) > 1 {
+				return nil, nil, fault(a, "AD024", t.Name, "the file holds several adapters: %s", joinKeys(infixes))
+			}
+		}
+		switch k.part {
+		case partUnused:
+			a.Unused = append(a.Unused, adapter.Unused{Tensor: t.Name, Why: k.why})
+		case partRefused:
+			a.Refusals = append(a.Refusals, &rule.Unsupported{File: a.Source, What: fmt.Sprintf("tensor %q (%s)", t.Name, k.why), Hint: "merge it with PEFT"})
+		case partOther:
+			others = append(others, adapter.Replacement{Name: k.module, Value: v})
+		default:
+			g := byPath[k.module]
+			if g == nil {
+				g = &group{path: k.module, parts: map[keyPart]adapter.Tensor{}}
+				byPath[k.module] = g
+				groups = append(groups, g)
+			}
+			if old, ok := g.parts[k.part]; ok {
+				return nil, nil, fault(a, "AD023", t.Name, "the same part of module %q as tensor %q", k.module, old.Name)
+			}
+			g.parts[k.part] = v
+		}
+	}
+	return groups, others, nil
+}
+
+func joinKeys(set map[string]bool) string {
+	keys := make([]string, 0, len(set))
+	for k := range set {
+		keys = append(keys, fmt.Sprintf("%q", k))
+	}
+	slices.Sort(keys)
+	return strings.Join(keys, ", ")
+}
+
+func fault(a *adapter.Adapter, id rule.ID, tensor, format string, args ...any) error {
+	return &rule.Error{File: a.Source, Tensor: tensor, Rule: id, Err: fmt.Errorf(format, args...)}
+}

@@ -1,0 +1,40 @@
+package rule
+
+// safetensorsRules are the rules of one safetensors file. ST019 and others cite the
+// format description at github.com/huggingface/safetensors; ST007 to ST011
+// and ST025 on are stricter than it, because readers differ there.
+var safetensorsRules = []Rule{
+	{"ST001", Fatal, "file too short", "A file has at least the 8 bytes of the header length.", "download the file again"},
+	{"ST002", Fatal, "header length too big", "The header is at most 100,000,000 bytes long.", "download the file again, or ask its author what it is"},
+	{"ST003", Fatal, "header beyond the file", "The header ends within the file.", "the download was cut off: fetch the file again"},
+	{"ST004", Fatal, "header is not UTF-8", "The header is valid UTF-8.", "write the file again with a program that checks names"},
+	{"ST005", Fatal, "header is not JSON", "The header is one JSON object, followed by nothing but padding.", "write the file again; padding must be spaces"},
+	{"ST006", Fatal, "header is not an object", "The top level of the header is an object.", ""},
+	{"ST007", Warning, "white space before the header", "The header begins with {. Some readers insist.", "write the file again"},
+	{"ST008", Warning, "odd padding", "The header is padded with spaces only.", "write the file again"},
+	{"ST009", Fatal, "repeated key", "No key occurs twice in an object, after unescaping. Readers differ in which one they take.", "remove one of the two entries"},
+	{"ST010", Fatal, "incomplete entry", "A tensor entry is an object with dtype, shape and data_offsets.", ""},
+	{"ST011", Warning, "unknown field", "A tensor entry has no other fields. Some readers refuse them.", "write the file again"},
+	{"ST012", Fatal, "unknown dtype", "The dtype is one of the 22 that the format names.", ""},
+	{"ST013", Fatal, "bad shape", "The shape is a list of unsigned integers.", ""},
+	{"ST014", Fatal, "size overflows", "The dimensions other than 0, multiplied with the bits of the dtype, fit 64 bits.", ""},
+	{"ST015", Fatal, "bad data_offsets", "data_offsets are two unsigned integers, the second not below the first.", ""},
+	{"ST016", Fatal, "file cut short", "The file holds every byte that the header places in it.", "the download was cut off: fetch the file again"},
+	{"ST017", Fatal, "hole between tensors", "The tensors leave no byte of the data section unused.", "write the file again with a writer that packs tensors"},
+	{"ST018", Fatal, "tensors overlap", "No byte belongs to two tensors.", "write the file again; shared weights are stored once"},
+	{"ST019", Fatal, "size and shape disagree", "data_offsets span exactly the bytes that dtype and shape need.", ""},
+	{"ST020", Fatal, "bytes after the last tensor", "The file ends with the last tensor.", "an editor or a transfer in text mode added bytes: fetch the file again"},
+	{"ST021", Fatal, "tensor of part of a byte", "A tensor of a dtype below 8 bits fills whole bytes.", "pad the innermost dimension"},
+	{"ST022", Fatal, "bad metadata", "__metadata__ is an object of strings.", "turn every value into a string"},
+	{"ST023", Fatal, "nested too deep", "The header is nested at most 64 deep.", ""},
+	{"ST024", Fatal, "another type of file", "The file is a safetensors file, not something else under its name.", ""},
+	{"ST025", Warning, "dangerous name", "Names and metadata have no control, direction or zero-width characters, and names do not look like paths.", "rename the tensor"},
+	{"ST026", Warning, "names collide", "No two names differ only in letter case or Unicode normal form.", "rename one of the two"},
+	{"ST027", Warning, "huge dimension", "No dimension is above 2^48-1, the format's own schema says.", ""},
+	{"ST028", Warning, "odd BOOL", "A BOOL element is 0 or 1.", "write the tensor again"},
+	{"ST029", Info, "unaligned data", "Tensors begin at a multiple of their element size. Readers that map files run slower otherwise.", "write the file again with an aligned header"},
+	{"ST030", Warning, "empty name", "No tensor has the empty name.", "rename the tensor"},
+	{"ST032", Fatal, "lone surrogate", "A \\u escape of a surrogate has its other half beside it.", ""},
+	{"ST033", Fatal, "not a regular file", "The path leads to a regular file.", "name the file itself; pipes and devices cannot be mapped"},
+	{"ST035", Fatal, "no header", "The header length is not 0.", "download the file again"},
+}

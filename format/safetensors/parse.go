@@ -1,0 +1,430 @@
+package safetensors
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"unsafe"
+
+	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/strictjson"
+)
+
+// minEntry is the length of the shortest tensor entry; it bounds the memory
+// that is reserved before entries are read.
+const minEntry = len(`"":{"dtype":"U8","shape":[],"data_offsets":[0,0]}`)
+
+const (
+	// maxDims bounds the dimensions of a tensor, which the format does not;
+	// numpy and torch know no more than 64.
+	maxDims = 64
+	// warningsPerRule bounds the findings that a header of a million faults
+	// may make.
+	warningsPerRule = 20
+)
+
+// A parser turns raw header bytes into a Header. Names are slices of raw.
+type parser struct {
+	h        *Header
+	scan     *strictjson.Scanner
+	json     string // raw without the length
+	fileSize int64  // negative: not known, take the tensors' word
+
+	t       Tensor // entry being read
+	fields  fieldSet
+	offs    [2]uint64
+	unknown strictjson.Keys // of the entry being read
+	dims    arena
+	spans   []span    // of every entry, if wanted
+	span    *span     // of the entry being read, or nil
+	counts  [64]int   // warnings of each ST rule
+	member  memberFns // method values, made once
+}
+
+type memberFns struct {
+	top, field func(key string, at int) error
+	dim, off   func() error
+}
+
+type fieldSet uint8
+
+const (
+	hasDType fieldSet = 1 << iota
+	hasShape
+	hasOffsets
+	allFields = hasDType | hasShape | hasOffsets
+)
+
+// A span tells where an entry and the parts of it that Edit rewrites are in
+// the JSON.
+type span struct {
+	name          string
+	begin, end    int // from the key's quote to after the value's brace
+	dtype, offset [2]int
+}
+
+// parse checks raw as the header of a file of the given size.
+func parse(raw []byte, fileSize int64, file string) (*Header, error) {
+	p := newParser(raw, fileSize, file)
+	if err := p.run(); err != nil {
+		return nil, err
+	}
+	return p.h, nil
+}
+
+func newParser(raw []byte, fileSize int64, file string) *parser {
+	p := &parser{h: &Header{file: file, raw: raw}, fileSize: fileSize}
+	p.json = unsafe.String(unsafe.SliceData(raw[prefixLen:]), len(raw)-prefixLen)
+	p.scan = strictjson.NewScanner(p.json, strictjson.Limits{})
+	p.member = memberFns{p.top, p.field, p.dim, p.off}
+	return p
+}
+
+func (p *parser) run() error {
+	if err := strictjson.CheckUTF8(p.json); err != nil {
+		return p.jsonFault(err)
+	}
+	expected := min(bytes.Count(p.h.raw, []byte(`"data_offsets"`)), len(p.json)/minEntry+1)
+	p.h.tensors = make([]Tensor, 0, expected)
+	p.h.names.grow(expected, nil)
+	if c := p.scan.Peek(); c != '{' {
+		return p.noObject()
+	}
+	if at := p.scan.Pos(); at > 0 {
+		p.warn("ST007", "", "%d bytes of white space before the header", at)
+	}
+	if err := p.scan.Object(p.member.top); err != nil {
+		return p.jsonFault(err)
+	}
+	if err := p.padding(); err != nil {
+		return err
+	}
+	if err := p.layout(); err != nil {
+		return err
+	}
+	p.checkNames()
+	return nil
+}
+
+// noObject tells ST006 from ST005: the top level is JSON of another kind, or
+// none at all.
+func (p *parser) noObject() error {
+	if err := p.scan.Skip(); err != nil {
+		return p.jsonFault(err)
+	}
+	return p.fault("ST006", "", "top level is not an object")
+}
+
+// padding checks what follows the object.
+func (p *parser) padding() error {
+	at := p.scan.Pos()
+	if err := p.scan.End(); err != nil {
+		end := p.scan.Pos()
+		what := "bytes after the object"
+		if p.json[end] == 0 {
+			what = "NUL padding"
+		}
+		return p.fault("ST005", "", "%s: %s at byte %d of the file", what, found(p.json[end]), prefixLen+end)
+	}
+	for i := at; i < len(p.json); i++ {
+		if c := p.json[i]; c != ' ' {
+			p.warn("ST008", "", "padding holds %s at byte %d, expected spaces", found(c), prefixLen+i)
+			break
+		}
+	}
+	return nil
+}
+
+func found(c byte) string { return fmt.Sprintf("0x%02X", c) }
+
+// top reads a member of the top level.
+func (p *parser) top(key string, at int) error {
+	if key == metadataKey {
+		if p.h.hasMeta {
+			return p.fault("ST009", "", "key %q occurs twice, again at byte %d", key, prefixLen+at)
+		}
+		p.h.hasMeta = true
+		return p.metadata()
+	}
+	p.t, p.fields, p.unknown = Tensor{Name: key}, 0, strictjson.Keys{}
+	if i, ok := p.h.names.find(key, p.h.tensors); ok {
+		return p.fault("ST009", p.h.tensors[i].Name, "key occurs twice, again at byte %d", prefixLen+at)
+	}
+	if p.spans != nil {
+		p.spans = append(p.spans, span{name: key, begin: at})
+		p.span = &p.spans[len(p.spans)-1]
+	}
+	if p.scan.Peek() != '{' {
+		return p.wrongKind("ST010", "entry is not an object")
+	}
+	if err := p.scan.Object(p.member.field); err != nil {
+		return err
+	}
+	if p.span != nil {
+		p.span.end = p.scan.Pos()
+	}
+	return p.finish()
+}
+
+// field reads a member of a tensor entry.
+func (p *parser) field(key string, at int) error {
+	var bit fieldSet
+	var read func() error
+	switch key {
+	case "dtype":
+		bit, read = hasDType, p.dtype
+	case "shape":
+		bit, read = hasShape, p.shape
+	case "data_offsets":
+		bit, read = hasOffsets, p.offsets
+	default:
+		return p.unknownField(key, at)
+	}
+	if p.fields&bit != 0 {
+		return p.fault("ST009", p.t.Name, "key %q occurs twice, again at byte %d", key, prefixLen+at)
+	}
+	p.fields |= bit
+	return read()
+}
+
+func (p *parser) dtype() error {
+	if p.scan.Peek() != '"' {
+		return p.wrongKind("ST012", "dtype is not a string")
+	}
+	begin := p.scan.Pos()
+	name, err := p.scan.String()
+	if err != nil {
+		return err
+	}
+	if p.span != nil {
+		p.span.dtype = [2]int{begin, p.scan.Pos()}
+	}
+	d, ok := dtype.Parse(name)
+	if !ok {
+		err := p.fault("ST012", p.t.Name, "unknown dtype %s", short(name))
+		if near := dtype.Nearest(name); near != "" {
+			err.Hint = "did the writer mean " + near + "?"
+		}
+		return err
+	}
+	p.t.DType = d
+	return nil
+}
+
+func (p *parser) shape() error {
+	if p.scan.Peek() != '[' {
+		return p.wrongKind("ST013", "shape is not a list")
+	}
+	p.dims.begin()
+	err := p.scan.Array(p.member.dim)
+	p.t.Shape = p.dims.end()
+	return err
+}
+
+func (p *parser) dim() error {
+	n, err := p.unsigned("ST013", "shape")
+	if err != nil {
+		return err
+	}
+	if n > math.MaxInt {
+		return p.fault("ST014", p.t.Name, "dimension %d is more elements than any file has", n)
+	}
+	if n > 1<<48-1 {
+		p.warn("ST027", p.t.Name, "dimension %d is above 2^48-1", n)
+	}
+	if p.dims.n == maxDims {
+		return &rule.Unsupported{File: p.h.file, What: fmt.Sprintf("tensor %s of more than %d dimensions", short(p.t.Name), maxDims)}
+	}
+	p.dims.add(int(n))
+	return nil
+}
+
+func (p *parser) offsets() error {
+	if p.scan.Peek() != '[' {
+		return p.wrongKind("ST015", "data_offsets is not a list")
+	}
+	begin := p.scan.Pos()
+	p.dims.n = 0
+	if err := p.scan.Array(p.member.off); err != nil {
+		return err
+	}
+	if p.span != nil {
+		p.span.offset = [2]int{begin, p.scan.Pos()}
+	}
+	switch {
+	case p.dims.n != 2:
+		return p.fault("ST015", p.t.Name, "data_offsets has %d numbers, expected 2", p.dims.n)
+	case p.offs[0] > p.offs[1]:
+		return p.fault("ST015", p.t.Name, "data_offsets [%d,%d] go backwards", p.offs[0], p.offs[1])
+	}
+	return nil
+}
+
+func (p *parser) off() error {
+	n, err := p.unsigned("ST015", "data_offsets")
+	if err != nil {
+		return err
+	}
+	if p.dims.n < 2 {
+		p.offs[p.dims.n] = n
+	}
+	p.dims.n++
+	return nil
+}
+
+// unsigned reads an element of a list of unsigned integers.
+func (p *parser) unsigned(id rule.ID, list string) (uint64, error) {
+	if c := p.scan.Peek(); c != '-' && (c < '0' || c > '9') {
+		return 0, p.wrongKind(id, list+" holds something that is not an unsigned integer")
+	}
+	at := p.scan.Pos()
+	text, err := p.scan.Number()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, p.fault(id, p.t.Name, "%s holds %s at byte %d, expected an unsigned 64-bit integer", list, short(text), prefixLen+at)
+	}
+	return n, nil
+}
+
+func (p *parser) unknownField(key string, at int) error {
+	if err := p.unknown.Add(key, at); err != nil {
+		return err
+	}
+	p.warn("ST011", p.t.Name, "unknown field %s", short(key))
+	return p.scan.Skip()
+}
+
+// finish checks the entry that was read and adds it to the header.
+func (p *parser) finish() error {
+	t := p.t
+	if p.fields != allFields {
+		return p.fault("ST010", t.Name, "entry has no %s", p.missing())
+	}
+	need, broken := byteLen(t.DType, t.Shape)
+	if broken != nil {
+		return p.fault(broken.Rule, t.Name, "%w", broken.Err)
+	}
+	if have := p.offs[1] - p.offs[0]; have != uint64(need) {
+		return p.fault("ST019", t.Name, "data_offsets [%d,%d] are %d bytes, %s of shape %v needs %d", p.offs[0], p.offs[1], have, t.DType, t.Shape, need)
+	}
+	if p.offs[1] > math.MaxInt64 {
+		return p.fault("ST016", t.Name, "data_offsets end at %d, beyond any file", p.offs[1])
+	}
+	t.Begin, t.End = int64(p.offs[0]), int64(p.offs[1])
+	p.h.tensors = append(p.h.tensors, t)
+	p.h.names.add(len(p.h.tensors)-1, p.h.tensors)
+	return nil
+}
+
+func (p *parser) missing() string {
+	switch {
+	case p.fields&hasDType == 0:
+		return "dtype"
+	case p.fields&hasShape == 0:
+		return "shape"
+	}
+	return "data_offsets"
+}
+
+// metadata reads the value of __metadata__. MLX writes null when it has none.
+func (p *parser) metadata() error {
+	p.t = Tensor{}
+	switch p.scan.Peek() {
+	case 'n':
+		_, err := p.scan.Literal()
+		return err
+	case '{':
+	default:
+		return p.wrongKind("ST022", "__metadata__ is not an object")
+	}
+	var keys strictjson.Keys
+	return p.scan.Object(func(key string, at int) error {
+		if err := keys.Add(key, at); err != nil {
+			return err
+		}
+		if p.scan.Peek() != '"' {
+			return p.wrongKind("ST022", fmt.Sprintf("__metadata__ value of %s is not a string", short(key)))
+		}
+		value, err := p.scan.String()
+		p.h.metadata = append(p.h.metadata, Pair{key, value})
+		return err
+	})
+}
+
+// wrongKind reports a value of the wrong kind at the scanner's position, but
+// the value's own faults (syntax, depth) go first.
+func (p *parser) wrongKind(id rule.ID, what string) error {
+	at := p.scan.Pos()
+	if err := p.scan.Skip(); err != nil {
+		return err
+	}
+	return p.fault(id, p.t.Name, "%s (byte %d)", what, prefixLen+at)
+}
+
+func (p *parser) fault(id rule.ID, tensor, format string, args ...any) *rule.Error {
+	return &rule.Error{File: p.h.file, Tensor: tensor, Rule: id, Err: fmt.Errorf(format, args...), Hint: rule.Cure(id)}
+}
+
+// jsonFault gives a fault of the JSON its rule, and its position in the file.
+func (p *parser) jsonFault(err error) error {
+	e, ok := errors.AsType[*strictjson.Error](err)
+	switch {
+	case !ok:
+		return err
+	case e.Problem == strictjson.Size:
+		return &rule.Unsupported{File: p.h.file, What: fmt.Sprintf("header: byte %d: %s", prefixLen+e.Offset, e.What)}
+	}
+	ids := [...]rule.ID{
+		strictjson.Syntax: "ST005", strictjson.Encoding: "ST004", strictjson.Duplicate: "ST009",
+		strictjson.Surrogate: "ST032", strictjson.Depth: "ST023",
+	}
+	return p.fault(ids[e.Problem], p.t.Name, "byte %d: %s", prefixLen+e.Offset, e.What)
+}
+
+// warn notes what is legal but suspicious.
+func (p *parser) warn(id rule.ID, tensor, format string, args ...any) {
+	n, _ := strconv.Atoi(string(id[2:]))
+	p.counts[n]++
+	switch c := p.counts[n]; {
+	case c <= warningsPerRule:
+		p.h.warnings = append(p.h.warnings, p.fault(id, tensor, format, args...))
+	case c == warningsPerRule+1:
+		p.h.warnings = append(p.h.warnings, p.fault(id, "", "more of the same are not listed"))
+	}
+}
+
+// short quotes text from the file, cut to a readable length.
+func short(s string) string {
+	const most = 100
+	if len(s) > most {
+		return strconv.QuoteToASCII(s[:most]) + "…"
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// An arena holds the shapes of all tensors in a few big blocks.
+type arena struct {
+	block []int
+	start int
+	n     int // length of the list being read
+}
+
+func (a *arena) begin() { a.start, a.n = len(a.block), 0 }
+
+func (a *arena) add(v int) {
+	if len(a.block) == cap(a.block) {
+		list := a.block[a.start:]
+		a.block = append(make([]int, 0, max(maxDims, min(2*cap(a.block), 1<<16))), list...)
+		a.start = 0
+	}
+	a.block = append(a.block, v)
+	a.n++
+}
+
+func (a *arena) end() []int { return a.block[a.start:len(a.block):len(a.block)] }

@@ -1,0 +1,249 @@
+// Package loratool_test holds the tests of the repository as a whole: which
+// package may import which, and what the documents must say.
+package loratool_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/loratool/loratool"
+
+// below lists, from the command down, every package of the module and the
+// packages of the module that its code may import. Nothing else is allowed;
+// a new package needs a row here and a sentence in its doc comment.
+//
+//	cmd → merge, diff, train → format/validate → format, format/dialect
+//	    → format/adapter, format/checkpoint → containers → format/dtype → format/rule
+//
+// Merge, diff and train do not import each other. Internal packages know no
+// format; each row says which of them a package uses.
+var below = map[string][]string{
+	"cmd/loratool": {
+		"merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
+		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
+	},
+	"merge": {
+		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
+	},
+	"format": {
+		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/strictjson",
+	},
+	"format/dialect": {
+		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/publish", "internal/strictjson", "internal/text",
+	},
+	"format/adapter":      {"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
+	"format/checkpoint":   {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
+	"format/safetensors":  {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
+	"format/dtype":        {"format/rule", "internal/text"},
+	"format/rule":         {"internal/text"},
+	"internal/linalg":     {},
+	"internal/mmap":       {},
+	"internal/progress":   {"internal/text"},
+	"internal/publish":    {"internal/text"},
+	"internal/strictjson": {},
+	"internal/text":       {},
+	"test/fault":          {}, // drives the built command only
+}
+
+// thirdParty says which packages may import a module of others. A row that
+// ends in ".go" allows one file.
+var thirdParty = map[string][]string{
+	"github.com/edsrzf/mmap-go":         {"internal/mmap"},
+	"github.com/nlpodyssey/safetensors": {"format/safetensors/nlpodyssey.go"},
+	"github.com/spf13/cobra":            {"cmd/loratool"},
+	"github.com/spf13/pflag":            {"cmd/loratool"},
+	"golang.org/x/sys":                  {"format/dtype", "internal/linalg", "internal/mmap", "internal/publish", "merge"},
+	"golang.org/x/term":                 {"cmd/loratool", "internal/progress"},
+	"golang.org/x/text":                 {"format/safetensors"},
+}
+
+// testOnly lists the modules that any test may import and nothing else.
+var testOnly = []string{
+	"github.com/google/go-cmp",
+	"github.com/nlpodyssey/safetensors",
+	"github.com/rogpeppe/go-internal",
+	"pgregory.net/rapid",
+}
+
+// edge lists the packages that may speak to the process around them.
+var edge = []string{"cmd/loratool"}
+
+// noLibrary lists what libraries must not use: they never print, log, exit or
+// read the environment.
+var noLibrary = map[string][]string{
+	"os":  {"Stdin", "Stdout", "Stderr", "Exit", "Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv", "UserHomeDir", "Args"},
+	"fmt": {"Print", "Printf", "Println", "Scan", "Scanf", "Scanln"},
+}
+
+// noLibraryImports lists packages that only the edge and tests may import.
+var noLibraryImports = []string{"flag", "log", "log/slog", "os/exec", "os/signal", "testing"}
+
+// A source is one parsed Go file.
+type source struct {
+	dir  string // of its package, with slashes, relative to the module
+	name string
+	ast  *ast.File
+}
+
+func (s source) path() string { return path.Join(s.dir, s.name) }
+func (s source) test() bool   { return strings.HasSuffix(s.name, "_test.go") }
+
+// sources parses every Go file of the module, whatever its build tags.
+func sources(t *testing.T) (files []source) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(p string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return skipDir(p, entry.Name())
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		dir, name := path.Split(filepath.ToSlash(p))
+		files = append(files, source{path.Clean(dir), name, parsed})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// skipDir leaves out what is no package of this module.
+func skipDir(p, name string) error {
+	if p == "." {
+		return nil
+	}
+	if name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") {
+		return fs.SkipDir
+	}
+	if _, err := os.Stat(filepath.Join(p, "go.mod")); err == nil {
+		return fs.SkipDir // a module of its own, such as tools/asmgen
+	}
+	return nil
+}
+
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.dir == "." && s.test() {
+			continue // this package
+		}
+		seen[s.dir] = true
+		if _, ok := below[s.dir]; !ok {
+			t.Errorf("%s: package %s has no row in the table", s.path(), s.dir)
+			continue
+		}
+		for _, spec := range s.ast.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkImport(t, s, imported)
+		}
+	}
+	for pkg := range below {
+		if !seen[pkg] {
+			t.Errorf("row %s: there is no such package", pkg)
+		}
+	}
+}
+
+// checkImport holds one import against the tables.
+func checkImport(t *testing.T, s source, imported string) {
+	t.Helper()
+	first, _, _ := strings.Cut(imported, "/")
+	own, isOwn := strings.CutPrefix(imported, module+"/")
+	switch {
+	case isOwn:
+		// A test may use every library to make its inputs, and its own package.
+		if s.test() && !strings.HasPrefix(own, "cmd/") || slices.Contains(below[s.dir], own) {
+			return
+		}
+		t.Errorf("%s imports %s: not in the table", s.path(), own)
+	case strings.Contains(first, "."):
+		checkThirdParty(t, s, imported)
+	default:
+		if slices.Contains(noLibraryImports, imported) && !s.test() && !slices.Contains(edge, s.dir) {
+			t.Errorf("%s imports %s: only the command does", s.path(), imported)
+		}
+	}
+}
+
+func checkThirdParty(t *testing.T, s source, imported string) {
+	t.Helper()
+	inModule := func(m string) bool { return imported == m || strings.HasPrefix(imported, m+"/") }
+	if s.test() && slices.ContainsFunc(testOnly, inModule) {
+		return
+	}
+	for m := range maps.Keys(thirdParty) {
+		if inModule(m) && (slices.Contains(thirdParty[m], s.dir) || slices.Contains(thirdParty[m], s.path())) {
+			return
+		}
+	}
+	t.Errorf("%s imports %s: not in the table", s.path(), imported)
+}
+
+// TestLibraries checks that no library prints, logs, exits, reads the
+// environment or has an init function.
+func TestLibraries(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test() {
+			continue
+		}
+		library := !slices.Contains(edge, s.dir)
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Recv == nil && n.Name.Name == "init" {
+					t.Errorf("%s has an init function", s.path())
+				}
+			case *ast.CallExpr:
+				if f, ok := n.Fun.(*ast.Ident); ok && (f.Name == "print" || f.Name == "println") {
+					t.Errorf("%s calls %s", s.path(), f.Name)
+				}
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && library && slices.Contains(noLibrary[x.Name], n.Sel.Name) {
+					t.Errorf("%s uses %s.%s", s.path(), x.Name, n.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// TestPackageComments checks that every package says what lives in it.
+func TestPackageComments(t *testing.T) {
+	documented := map[string]bool{}
+	for _, s := range sources(t) {
+		if strings.HasSuffix(s.ast.Name.Name, "_test") {
+			continue
+		}
+		documented[s.dir] = documented[s.dir] || s.ast.Doc != nil
+	}
+	for dir, ok := range documented {
+		if !ok {
+			t.Errorf("package %s has no package comment", dir)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package linalg
+
+// An isa is one implementation of the kernels.
+type isa uint8
+
+const (
+	generic isa = iota
+	avx2
+	avx512
+)
+
+var isaNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512"}
+
+// String returns the name that [Kernel] reports.
+func (i isa) String() string { return isaNames[i] }
+
+// Kernel names the implementation in use: "avx512", "avx2" or "generic". It
+// follows the processor, GODEBUG (cpu.avx512f=off, cpu.avx2=off) and the
+// build tag noasm.
+func Kernel() string { return best().String() }
+
+// shape returns the size of the largest tile of C that i computes at once:
+// mr rows, nr columns.
+func shape[T Float](i isa) (mr, nr int) {
+	switch i {
+	case avx512:
+		mr, nr = 12, 16
+	case avx2:
+		mr, nr = 6, 8
+	default:
+		return 4, 8
+	}
+	if narrow[T]() {
+		nr *= 2
+	}
+	return mr, nr
+}
+
+// tileRows returns the height of the next tile when rows rows of C are left:
+// of the heights that i has a kernel for, the largest that fits, or the
+// smallest that covers the rest.
+func (i isa) tileRows(rows int) int {
+	full, step := 4, 4
+	switch i {
+	case avx512:
+		full, step = 12, 4
+	case avx2:
+		full, step = 6, 2
+	}
+	return min(full, (rows+step-1)/step*step)
+}

@@ -1,0 +1,107 @@
+//go:build !noasm
+
+package linalg
+
+import "golang.org/x/sys/cpu"
+
+//go:generate go run -C ../../tools/asmgen . -out ../../internal/linalg/kernels_amd64.s -stubs ../../internal/linalg/kernels_gen.go -pkg linalg
+
+// best returns the fastest implementation that the processor has and GODEBUG
+// allows. The AVX2 kernels use POPCNT too; the AVX-512 ones need no more than
+// AVX-512F.
+func best() isa {
+	x := &cpu.X86
+	switch {
+	case !x.HasAVX2 || !x.HasFMA || !x.HasPOPCNT:
+		return generic
+	case !x.HasAVX512F:
+		return avx2
+	}
+	return avx512
+}
+
+// tile32 runs the assembly kernel of i for a tile of rows rows.
+func tile32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
+	switch {
+	case i == avx512 && rows == 12:
+		tile12x32f32AVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512 && rows == 8:
+		tile8x32f32AVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512 && rows == 4:
+		tile4x32f32AVX512(k, a, b, c, ldc, accumulate)
+	case i == avx2 && rows == 6:
+		tile6x16f32AVX2(k, a, b, c, ldc, accumulate)
+	case i == avx2 && rows == 4:
+		tile4x16f32AVX2(k, a, b, c, ldc, accumulate)
+	case i == avx2 && rows == 2:
+		tile2x16f32AVX2(k, a, b, c, ldc, accumulate)
+	default:
+		panic("linalg: no such tile")
+	}
+}
+
+// tile64 runs the assembly kernel of i for a tile of rows rows.
+func tile64(i isa, rows, k int, a, b, c *float64, ldc int, accumulate bool) {
+	switch {
+	case i == avx512 && rows == 12:
+		tile12x16f64AVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512 && rows == 8:
+		tile8x16f64AVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512 && rows == 4:
+		tile4x16f64AVX512(k, a, b, c, ldc, accumulate)
+	case i == avx2 && rows == 6:
+		tile6x8f64AVX2(k, a, b, c, ldc, accumulate)
+	case i == avx2 && rows == 4:
+		tile4x8f64AVX2(k, a, b, c, ldc, accumulate)
+	case i == avx2 && rows == 2:
+		tile2x8f64AVX2(k, a, b, c, ldc, accumulate)
+	default:
+		panic("linalg: no such tile")
+	}
+}
+
+func addBounds32(i isa, lo, hi, w, d []float32, e float32) {
+	n := len(lo) / lanes32 * lanes32
+	switch {
+	case i == generic || n == 0:
+		n = 0
+	case i == avx2:
+		addBounds32AVX2(n, &lo[0], &hi[0], &w[0], &d[0], e)
+	case i == avx512:
+		addBounds32AVX512(n, &lo[0], &hi[0], &w[0], &d[0], e)
+	}
+	addBoundsGeneric(lo[n:], hi[n:], w[n:], d[n:], e)
+}
+
+func addBounds64(i isa, lo, hi, w, d []float64, e float64) {
+	n := len(lo) / lanes64 * lanes64
+	switch {
+	case i == generic || n == 0:
+		n = 0
+	case i == avx2:
+		addBounds64AVX2(n, &lo[0], &hi[0], &w[0], &d[0], e)
+	case i == avx512:
+		addBounds64AVX512(n, &lo[0], &hi[0], &w[0], &d[0], e)
+	}
+	addBoundsGeneric(lo[n:], hi[n:], w[n:], d[n:], e)
+}
+
+func update32(i isa, n int, w, merged, d *float32, p *partial[float32]) (changed int) {
+	switch i {
+	case avx512:
+		return update32AVX512(n, w, merged, d, &p.w2[0])
+	case avx2:
+		return update32AVX2(n, w, merged, d, &p.w2[0])
+	}
+	return updateGeneric(n, lanes32, w, merged, d, p)
+}
+
+func update64(i isa, n int, w, merged, d *float64, p *partial[float64]) (changed int) {
+	switch i {
+	case avx512:
+		return update64AVX512(n, w, merged, d, &p.w2[0])
+	case avx2:
+		return update64AVX2(n, w, merged, d, &p.w2[0])
+	}
+	return updateGeneric(n, lanes64, w, merged, d, p)
+}

@@ -1,0 +1,38 @@
+package linalg
+
+import "unsafe"
+
+// tileGeneric computes C[i,j] ← Σ_l a[l*rows+i]·b[l*nr+j] for i < rows and
+// j < nr, l ascending from 0 to k-1, starting from +0 or from C; row i of C
+// starts at c[i*ldc].
+func tileGeneric[T Float](rows, nr, k int, a, b, c *T, ldc int, accumulate bool) {
+	as := unsafe.Slice(a, k*rows)
+	bs := unsafe.Slice(b, k*nr)
+	cs := unsafe.Slice(c, (rows-1)*ldc+nr)
+	for i := range rows {
+		row := cs[i*ldc:][:nr]
+		if !accumulate {
+			clear(row)
+		}
+		for l := range k {
+			x := as[l*rows+i]
+			for j, y := range bs[l*nr:][:nr] {
+				row[j] = fma(x, y, row[j])
+			}
+		}
+	}
+}
+
+// tile runs i's kernel for a tile of rows rows, one of the heights that
+// tileRows returns.
+func tile[T Float](i isa, rows, k int, a, b, c *T, ldc int, accumulate bool) {
+	switch {
+	case i == generic:
+		_, nr := shape[T](generic)
+		tileGeneric(rows, nr, k, a, b, c, ldc, accumulate)
+	case narrow[T]():
+		tile32(i, rows, k, (*float32)(unsafe.Pointer(a)), (*float32)(unsafe.Pointer(b)), (*float32)(unsafe.Pointer(c)), ldc, accumulate)
+	default:
+		tile64(i, rows, k, (*float64)(unsafe.Pointer(a)), (*float64)(unsafe.Pointer(b)), (*float64)(unsafe.Pointer(c)), ldc, accumulate)
+	}
+}

@@ -1,0 +1,21 @@
+//go:build !amd64 || noasm
+
+package linalg
+
+func best() isa { return generic }
+
+func tile32(isa, int, int, *float32, *float32, *float32, int, bool) { panic("linalg: no assembly") }
+
+func tile64(isa, int, int, *float64, *float64, *float64, int, bool) { panic("linalg: no assembly") }
+
+func addBounds32(_ isa, lo, hi, w, d []float32, e float32) { addBoundsGeneric(lo, hi, w, d, e) }
+
+func addBounds64(_ isa, lo, hi, w, d []float64, e float64) { addBoundsGeneric(lo, hi, w, d, e) }
+
+func update32(_ isa, n int, w, merged, d *float32, p *partial[float32]) (changed int) {
+	return updateGeneric(n, lanes32, w, merged, d, p)
+}
+
+func update64(_ isa, n int, w, merged, d *float64, p *partial[float64]) (changed int) {
+	return updateGeneric(n, lanes64, w, merged, d, p)
+}

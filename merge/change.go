@@ -1,0 +1,101 @@
+package merge
+
+import (
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/safetensors"
+)
+
+// A change is all that happens to one tensor between base and output. The
+// tensor is seen as planes of [rows, cols]: one plane, or one for each expert.
+type change struct {
+	out      safetensors.Tensor // as in the output's header
+	in       dtype.DType        // dtype of source
+	source   []byte             // the base's values, a view of the mapped file
+	planes   int
+	rows     int
+	cols     int
+	terms    [][]term // by plane; nil if nothing is added
+	dora     *dora    // nil without magnitude
+	replaced []rowReplacement
+	random   *roundingKey // nil: to nearest
+	adapted  bool         // false for a mere change of dtype
+}
+
+// A rowReplacement puts values in the place of one row.
+type rowReplacement struct {
+	row    int
+	values adapter.Tensor // [n, cols]
+	from   int            // row of values
+}
+
+// newChange makes the change that leaves the values of a tensor as they are.
+func newChange(out safetensors.Tensor, in safetensors.Tensor, source []byte) *change {
+	c := &change{out: out, in: in.DType, source: source, planes: 1}
+	c.rows, c.cols = matrix(in.Shape)
+	return c
+}
+
+// matrix joins all dimensions after the first.
+func matrix(shape []int) (rows, cols int) {
+	if len(shape) == 0 {
+		return 1, 1
+	}
+	cols = 1
+	for _, d := range shape[1:] {
+		cols *= d
+	}
+	if len(shape) == 1 {
+		return 1, shape[0]
+	}
+	return shape[0], cols
+}
+
+// split sees the tensor as one plane for each index of its first dimension.
+func (c *change) split(shape []int) {
+	c.planes, c.rows, c.cols = shape[0], shape[1], shape[2]
+}
+
+func (c *change) add(plane int, t term) {
+	if c.terms == nil {
+		c.terms = make([][]term, c.planes)
+	}
+	c.terms[plane] = append(c.terms[plane], t)
+	c.adapted = true
+}
+
+// single reports whether float32 is the working precision: the output has at
+// most 11 significant bits, and every input is exact in float32.
+func (c *change) single() bool {
+	if c.dora != nil || c.random != nil || c.out.DType.Working() != dtype.F32 || c.in == dtype.F64 {
+		return false
+	}
+	for _, plane := range c.terms {
+		for _, t := range plane {
+			if t.left.tensor.DType == dtype.F64 || t.right.tensor.DType == dtype.F64 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// replaceRows overwrites the rows that are replaced within elements
+// [first, last) of the tensor, which dst holds.
+func (c *change) replaceRows(dst []byte, first, last int) error {
+	width := c.out.DType.Bits() / 8
+	for _, r := range c.replaced {
+		from, to := max(first, r.row*c.cols), min(last, (r.row+1)*c.cols)
+		if from >= to {
+			continue
+		}
+		v := r.values
+		in := v.DType.Bits() / 8
+		at := (r.from*c.cols + from - r.row*c.cols) * in
+		values := make([]float64, to-from)
+		v.DType.Decode64(values, v.Bytes[at:at+len(values)*in])
+		out := dst[(from-first)*width : (to-first)*width]
+		c.out.DType.Encode64(out, values)
+	}
+	return nil
+}

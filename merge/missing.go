@@ -1,0 +1,101 @@
+package merge
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/text"
+)
+
+// missing deals with the parts of an adapter for which the base has no tensor:
+// a head that is tied to the embedding becomes a tensor of its own, new
+// replacement tensors are added if allowed, and everything else is an error
+// that names the nearest tensors (AD028). It returns the number of modules
+// that found a head.
+func (ts *targets) missing(w *Weighted, missing []adapter.Missing) (heads int, err error) {
+	var faults []error
+	for _, m := range missing {
+		switch {
+		case m.What == "module" && ts.addTiedHead(w, m):
+			heads++
+		case m.What == "replacement" && ts.addNew(w, m):
+		default:
+			faults = append(faults, ts.notFound(w, m))
+		}
+	}
+	return heads, joinFaults(faults)
+}
+
+// addTiedHead applies a module for a head that the base does not store to a
+// copy of the embedding it is tied to.
+func (ts *targets) addTiedHead(w *Weighted, m adapter.Missing) bool {
+	pair, ok := ts.pair()
+	if !ok || pair.stored || m.Tensor != pair.head {
+		return false
+	}
+	for _, module := range w.Modules {
+		if module.Name() != m.Name {
+			continue
+		}
+		u, err := module.Fit(w.Adapter, ts.base, pair.embedding)
+		if err != nil {
+			return false
+		}
+		t := ts.at(pair.head)
+		t.source = pair.embedding
+		for _, p := range u.Pieces {
+			p.Tensor = pair.head
+			t.updates = append(t.updates, weightedPiece{w, u, p})
+		}
+		return true
+	}
+	return false
+}
+
+// addNew adds a replacement tensor that the base lacks: a head that was tied,
+// or with AddMissing any tensor.
+func (ts *targets) addNew(w *Weighted, m adapter.Missing) bool {
+	pair, tied := ts.pair()
+	isHead := tied && !pair.stored && m.Tensor == pair.head
+	if !isHead && !ts.options.AddMissing {
+		return false
+	}
+	for _, r := range w.Replacements {
+		if r.Name == m.Tensor && w.Weight == 1 {
+			t := ts.at(r.Name)
+			t.source, t.replace = "", &replacement{w, r}
+			return true
+		}
+	}
+	return false
+}
+
+// notFound is the error for one part, with the three nearest names.
+func (ts *targets) notFound(w *Weighted, m adapter.Missing) error {
+	nearest := text.Nearest(m.Tensor, ts.base.Names(), 3)
+	hint := "this may be an adapter for another base; the nearest tensors are " + strings.Join(nearest, ", ")
+	if len(nearest) == 0 {
+		hint = "this may be an adapter for another base"
+	}
+	if m.What == "replacement" {
+		hint += "; --add-missing adds it to the output, --skip leaves it out"
+	}
+	return &rule.Error{File: w.Source, Tensor: m.Name, Rule: "AD028", Hint: hint,
+		Err: fmt.Errorf("%s has no tensor %q in the base", m.What, m.Tensor)}
+}
+
+// joinFaults reports the first fault and how many more there are.
+func joinFaults(faults []error) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	first := faults[0]
+	var e *rule.Error
+	if errors.As(first, &e) && len(faults) > 1 {
+		e.Err = fmt.Errorf("%w (and %d more like it)", e.Err, len(faults)-1)
+	}
+	return first
+}

@@ -1,0 +1,76 @@
+package merge
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/rule"
+)
+
+// Stats sum up what a merge does to one tensor, or to all.
+type Stats struct {
+	Elements int     // elements computed
+	Changed  int     // elements whose value changed
+	SumW2    float64 // Σ w² of the base
+	SumD2    float64 // Σ δ², δ the delta before rounding
+	Dot      float64 // Σ (w' − w)·δ
+}
+
+func (s *Stats) add(n int, sumW2, sumD2, dot float64, changed int) {
+	s.Elements += n
+	s.Changed += changed
+	s.SumW2 += sumW2
+	s.SumD2 += sumD2
+	s.Dot += dot
+}
+
+func (s *Stats) merge(o Stats) { s.add(o.Elements, o.SumW2, o.SumD2, o.Dot, o.Changed) }
+
+// Relative is ‖ΔW‖/‖W‖ in the Frobenius norm, 0 for an empty tensor.
+func (s Stats) Relative() float64 {
+	if s.SumW2 == 0 {
+		return 0
+	}
+	return math.Sqrt(s.SumD2 / s.SumW2)
+}
+
+// Kept is the share of the update that survived rounding,
+// ⟨W' − W, ΔW⟩ / ‖ΔW‖²; 1 for an update of zero.
+func (s Stats) Kept() float64 {
+	if s.SumD2 == 0 {
+		return 1
+	}
+	return s.Dot / s.SumD2
+}
+
+func notFinite(t adapter.Tensor) error {
+	return &rule.Error{Tensor: t.Name, Rule: "AD017", Err: firstNotFinite(t),
+		Hint: "the training diverged; use an earlier checkpoint of the adapter"}
+}
+
+// firstNotFinite says where a tensor has its first NaN or infinity.
+func firstNotFinite(t adapter.Tensor) error {
+	var x [1]float64
+	width := t.DType.Bits() / 8
+	first, count := -1, 0
+	for i := range t.Elements() {
+		t.DType.Decode64(x[:], t.Bytes[i*width:(i+1)*width])
+		if !finite(x[0]) {
+			if count == 0 {
+				first = i
+			}
+			count++
+		}
+	}
+	if count == 0 {
+		return fmt.Errorf("norm of a row or column overflows")
+	}
+	return fmt.Errorf("%d of %d values are NaN or infinite, the first at index %d", count, t.Elements(), first)
+}
+
+func overflow(ch *change, row, col int, w float64) error {
+	return &rule.Error{Tensor: ch.out.Name, Rule: "AD045",
+		Err:  fmt.Errorf("merged value at [%d %d] is not finite in %v (base value %g)", row, col, ch.out.DType, w),
+		Hint: "check the adapter's scaling, or write a wider dtype with --dtype"}
+}

@@ -1,0 +1,219 @@
+package merge
+
+import (
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/rule"
+)
+
+// baseView is a checkpoint and its config as the resolver sees it.
+type baseView struct {
+	*checkpoint.Checkpoint
+	config *checkpoint.Config // of no fields if there is no config.json
+}
+
+func newBaseView(c *checkpoint.Checkpoint) (baseView, error) {
+	config, err := c.Config()
+	if config == nil {
+		config = &checkpoint.Config{}
+	}
+	return baseView{c, config}, err
+}
+
+// ModelType implements adapter.Base.
+func (b baseView) ModelType() string { return b.config.ModelType() }
+
+// Architectures implements adapter.Base.
+func (b baseView) Architectures() []string { return b.config.Architectures() }
+
+// TieWordEmbeddings implements adapter.Base.
+func (b baseView) TieWordEmbeddings() (tied, present bool) { return b.config.TieWordEmbeddings() }
+
+// Shape implements adapter.Base.
+func (b baseView) Shape(name string) ([]int, dtype.DType, bool) {
+	_, t, ok := b.Lookup(name)
+	return t.Shape, t.DType, ok
+}
+
+// A target collects what all adapters do to one tensor of the output.
+type target struct {
+	name    string // tensor of the output
+	source  string // tensor of the base that it starts from, "" for a new value
+	updates []weightedPiece
+	biases  []weightedBias
+	replace *replacement
+	rows    []adapter.TokenRows
+}
+
+type weightedPiece struct {
+	by     *Weighted
+	update adapter.Update
+	piece  adapter.Piece
+}
+
+type weightedBias struct {
+	by     *Weighted
+	module *adapter.Module
+}
+
+type replacement struct {
+	by *Weighted
+	adapter.Replacement
+}
+
+// targets gathers the targets of all adapters.
+type targets struct {
+	base    baseView
+	options Options
+	byName  map[string]*target
+	names   []string // in the order of first use
+	summary []AdapterReport
+	notes   []string
+	untie   bool
+}
+
+func (ts *targets) at(name string) *target {
+	t := ts.byName[name]
+	if t == nil {
+		t = &target{name: name, source: name}
+		ts.byName[name] = t
+		ts.names = append(ts.names, name)
+	}
+	return t
+}
+
+func gatherTargets(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*targets, error) {
+	view, err := newBaseView(base)
+	if err != nil {
+		return nil, err
+	}
+	ts := &targets{base: view, options: o, byName: map[string]*target{}}
+	for i := range adapters {
+		if err := ts.addAdapter(&adapters[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := ts.tie(); err != nil {
+		return nil, err
+	}
+	return ts, ts.check()
+}
+
+// addAdapter resolves one adapter against the base and adds what it does.
+func (ts *targets) addAdapter(w *Weighted) error {
+	if err := w.Mergeable(); err != nil {
+		return err
+	}
+	report := AdapterReport{Path: w.Source, Weight: w.Weight, Modules: len(w.Modules)}
+	kept, skipped, err := ts.skip(w.Adapter)
+	if err != nil {
+		return err
+	}
+	res, err := kept.Resolve(ts.base)
+	if err != nil {
+		return err
+	}
+	for _, u := range res.Updates {
+		ts.addUpdate(w, u)
+	}
+	for _, b := range res.Biases {
+		t := ts.at(b.Tensor)
+		t.biases = append(t.biases, weightedBias{w, b.Module})
+	}
+	for _, r := range res.Replacements {
+		if err := ts.addReplacement(w, r); err != nil {
+			return err
+		}
+	}
+	for _, r := range res.Tokens {
+		t := ts.at(r.Path)
+		t.rows = append(t.rows, r)
+	}
+	report.Applied = len(res.Updates)
+	report.Skipped = skipped
+	for _, u := range w.Unused {
+		report.Unused = append(report.Unused, u.Tensor)
+	}
+	heads, err := ts.missing(w, res.Missing)
+	report.Applied += heads
+	ts.summary = append(ts.summary, report)
+	return err
+}
+
+func (ts *targets) addUpdate(w *Weighted, u adapter.Update) {
+	for _, p := range u.Pieces {
+		t := ts.at(p.Tensor)
+		t.updates = append(t.updates, weightedPiece{w, u, p})
+	}
+}
+
+func (ts *targets) addReplacement(w *Weighted, r adapter.Replacement) error {
+	if w.Weight != 1 {
+		return &rule.Unsupported{File: w.Source, What: fmt.Sprintf("weight %v for an adapter with the replacement tensor %q", w.Weight, r.Value.Name),
+			Hint: "use weight 1, or leave the tensor out with --skip"}
+	}
+	t := ts.at(r.Name)
+	if t.replace != nil && string(t.replace.Value.Bytes) != string(r.Value.Bytes) {
+		return fmt.Errorf("%s and %s both replace tensor %q, by different values; leave one out with --skip", t.replace.by.Source, w.Source, r.Name)
+	}
+	t.replace = &replacement{w, r}
+	return nil
+}
+
+// skip returns the adapter without the parts that match a pattern of
+// Options.Skip, and the names of these.
+func (ts *targets) skip(a *adapter.Adapter) (*adapter.Adapter, []string, error) {
+	if len(ts.options.Skip) == 0 {
+		return a, nil, nil
+	}
+	var skipped []string
+	var failed error
+	matches := func(name string) bool {
+		for _, pattern := range ts.options.Skip {
+			ok, err := path.Match(pattern, name)
+			if err != nil {
+				failed = fmt.Errorf("pattern %q: %w", pattern, err)
+			}
+			if ok || pattern == name {
+				skipped = append(skipped, name)
+				return true
+			}
+		}
+		return false
+	}
+	kept := *a
+	kept.Modules = slices.DeleteFunc(slices.Clone(a.Modules), func(m *adapter.Module) bool { return matches(m.Name()) })
+	kept.Replacements = slices.DeleteFunc(slices.Clone(a.Replacements), func(r adapter.Replacement) bool { return matches(r.Name) })
+	kept.Tokens = slices.DeleteFunc(slices.Clone(a.Tokens), func(t adapter.TokenRows) bool { return matches(t.Path) })
+	return &kept, skipped, failed
+}
+
+// check refuses combinations that have no defined result.
+func (ts *targets) check() error {
+	for _, name := range ts.names {
+		t := ts.byName[name]
+		if t.replace != nil && len(t.updates)+len(t.biases)+len(t.rows) > 0 {
+			return fmt.Errorf("tensor %q is replaced by %s and also updated", name, t.replace.by.Source)
+		}
+		if len(t.rows) > 0 && len(t.updates) > 0 {
+			return &rule.Unsupported{What: fmt.Sprintf("trained token rows and a low-rank delta on the same tensor %q", name), Hint: "leave one out with --skip"}
+		}
+		for _, u := range t.updates {
+			if u.update.Module.Magnitude == nil {
+				continue
+			}
+			if len(t.updates) > 1 {
+				return &rule.Unsupported{File: u.by.Source, What: fmt.Sprintf("DoRA together with another delta on tensor %q", name), Hint: "merge the adapters one after another"}
+			}
+			if u.by.Weight != 1 {
+				return &rule.Unsupported{File: u.by.Source, What: fmt.Sprintf("weight %v for a DoRA adapter", u.by.Weight), Hint: "use weight 1: a magnitude cannot be scaled"}
+			}
+		}
+	}
+	return nil
+}

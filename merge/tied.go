@@ -1,0 +1,153 @@
+package merge
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/rule"
+)
+
+// A tiedPair is an input embedding and the head that shares its values.
+type tiedPair struct {
+	embedding string
+	head      string
+	stored    bool // the base stores the head as well
+}
+
+// scaledWhenTied are the model types whose forward pass multiplies the hidden
+// states when the head is tied, so that untying changes the function.
+var scaledWhenTied = map[string]bool{"t5": true, "longt5": true, "switch_transformers": true, "udop": true, "pix2struct": true, "pop2piano": true}
+
+// pair finds the base's tied pair: from tie_word_embeddings, the architecture
+// and which tensors there are.
+func (ts *targets) pair() (tiedPair, bool) {
+	tied, present := ts.base.TieWordEmbeddings()
+	if present && !tied {
+		return tiedPair{}, false
+	}
+	var p tiedPair
+	for _, name := range ts.base.Names() {
+		path, isWeight := strings.CutSuffix(name, ".weight")
+		shape, _, _ := ts.base.Shape(name)
+		if !isWeight || len(shape) != 2 {
+			continue
+		}
+		if adapter.IsEmbedding(path) && (p.embedding == "" || len(name) < len(p.embedding)) {
+			p.embedding = name
+		}
+		if adapter.IsHead(path) {
+			p.head, p.stored = name, true
+		}
+	}
+	if p.embedding == "" || p.stored && !present {
+		return p, false
+	}
+	if p.head == "" {
+		p.head = headOf(ts.base.Architectures())
+	}
+	return p, p.head != ""
+}
+
+// headOf names the head of an architecture that has one; without any
+// architecture, the usual one.
+func headOf(architectures []string) string {
+	if len(architectures) == 0 {
+		return "lm_head.weight"
+	}
+	for _, a := range architectures {
+		switch {
+		case strings.HasSuffix(a, "ForMaskedLM") && strings.HasPrefix(a, "Bert"), strings.HasSuffix(a, "ForPreTraining") && strings.HasPrefix(a, "Bert"):
+			return "cls.predictions.decoder.weight"
+		case strings.HasSuffix(a, "ForMaskedLM") && (strings.Contains(a, "Roberta") || strings.Contains(a, "Camembert")):
+			return "lm_head.decoder.weight"
+		case strings.HasSuffix(a, "LMHeadModel"), strings.HasSuffix(a, "ForCausalLM"), strings.HasSuffix(a, "ForConditionalGeneration"), strings.HasSuffix(a, "ForMaskedLM"):
+			return "lm_head.weight"
+		}
+	}
+	return ""
+}
+
+// tie looks at a tied pair of which the adapters change one side: PEFT's
+// forward pass uses the other side unchanged, so the output stores both and
+// says in its config that they are not tied (peft.md section 3.3). Where both
+// sides change alike, the pair stays tied.
+func (ts *targets) tie() error {
+	pair, ok := ts.pair()
+	if !ok {
+		return nil
+	}
+	embedding, head := ts.byName[pair.embedding], ts.byName[pair.head]
+	if embedding != nil && len(embedding.rows) > 0 && head == nil {
+		return nil // trained token rows apply to both sides
+	}
+	switch {
+	case embedding == nil && head == nil:
+		return nil
+	case embedding != nil && head != nil && sameChange(embedding, head):
+		ts.drop(pair.head)
+		ts.notes = append(ts.notes, fmt.Sprintf("%s and %s change alike and stay tied", pair.embedding, pair.head))
+		return nil
+	}
+	if scaledWhenTied[ts.base.ModelType()] {
+		return &rule.Unsupported{What: fmt.Sprintf("a delta on one side of the tied pair %s and %s of a %s model", pair.embedding, pair.head, ts.base.ModelType()),
+			Hint: "untie the base first, or leave the module out with --skip"}
+	}
+	if len(ts.base.Architectures()) == 0 && head == nil {
+		ts.notes = append(ts.notes, fmt.Sprintf("no config.json says whether %s is tied to a head; it is merged as it stands", pair.embedding))
+		return nil
+	}
+	if head == nil && !pair.stored {
+		ts.at(pair.head).source = pair.embedding
+	}
+	ts.untie = true
+	ts.notes = append(ts.notes, fmt.Sprintf("%s and %s are no longer tied: only one of them changed, or both differently", pair.embedding, pair.head))
+	return nil
+}
+
+func (ts *targets) drop(name string) {
+	delete(ts.byName, name)
+	ts.names = slices.DeleteFunc(ts.names, func(n string) bool { return n == name })
+}
+
+// sameChange reports whether the embedding and the head get the same values:
+// equal replacements, or the factors of ensure_weight_tying, where the head's
+// A is the embedding's Bᵀ and its B the embedding's Aᵀ.
+func sameChange(embedding, head *target) bool {
+	if e, h := embedding.replace, head.replace; e != nil && h != nil {
+		return e.Value.DType == h.Value.DType && bytes.Equal(e.Value.Bytes, h.Value.Bytes)
+	}
+	if len(embedding.updates) != len(head.updates) || embedding.replace != nil || head.replace != nil {
+		return false
+	}
+	for i, e := range embedding.updates {
+		h := head.updates[i]
+		me, mh := e.update.Module, h.update.Module
+		if e.by != h.by || me.Scaling() != mh.Scaling() || me.Magnitude != nil || mh.Magnitude != nil ||
+			!isTranspose(me.B, mh.A) || !isTranspose(me.A, mh.B) {
+			return false
+		}
+	}
+	return true
+}
+
+// isTranspose reports whether two matrices have each other's elements, bit for
+// bit.
+func isTranspose(a, b adapter.Tensor) bool {
+	if len(a.Shape) != 2 || len(b.Shape) != 2 || a.Shape[0] != b.Shape[1] || a.Shape[1] != b.Shape[0] || a.DType != b.DType {
+		return false
+	}
+	width := a.DType.Bits() / 8
+	rows, cols := a.Shape[0], a.Shape[1]
+	for i := range rows {
+		for j := range cols {
+			x, y := (i*cols+j)*width, (j*rows+i)*width
+			if !bytes.Equal(a.Bytes[x:x+width], b.Bytes[y:y+width]) {
+				return false
+			}
+		}
+	}
+	return true
+}

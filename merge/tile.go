@@ -1,0 +1,279 @@
+package merge
+
+import (
+	"bytes"
+	"math"
+
+	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/internal/linalg"
+)
+
+// Size of the block that is computed at once, so that its delta stays in the
+// second-level cache: a multiple of the 12 rows of the largest kernel.
+const (
+	blockRows = 24
+	blockCols = 2048
+)
+
+// A computer computes elements of changed tensors in the working precision T.
+// It belongs to one goroutine and keeps what it laid out for the plane it
+// works on.
+//
+// Each block is computed twice over: d is the delta with an error bound e, and
+// w+d−e and w+d+e are both rounded to the output's dtype. Rounding is
+// monotone, so where both agree that is the correctly rounded exact result;
+// the few elements where they differ are computed again exactly (Ziv 1991).
+type computer[T linalg.Float] struct {
+	layouts *layoutCache[T]
+	change  *change
+	plane   int
+	laid    []laidTerm[T]
+
+	left       []T
+	leftNorms  []float64
+	d, part    []T
+	w, lo, hi  []T
+	other      []byte
+	bounds     []float64 // error bound of d by row of the block
+	exact      exact
+	epsilon    float64 // unit roundoff of T
+	headroom   float64 // largest magnitude of a delta that cannot overflow T
+	addBounds  func(lo, hi, w, d []T, e T)
+	update     func(w, merged, d []T) (sumW2, dot float64, changed int)
+	sumSquares func(d []T) float64
+}
+
+func newComputer32(l *layoutCache[float32]) *computer[float32] {
+	return &computer[float32]{layouts: l, epsilon: 0x1p-24, headroom: 0x1p120, addBounds: linalg.AddBounds32, update: linalg.Update32}
+}
+
+func newComputer64(l *layoutCache[float64]) *computer[float64] {
+	return &computer[float64]{layouts: l, epsilon: 0x1p-53, headroom: 0x1p1000, addBounds: linalg.AddBounds64, update: linalg.Update64}
+}
+
+// fill computes the elements [first, last) of the changed tensor into dst.
+func (c *computer[T]) fill(dst []byte, ch *change, first, last int, s *Stats) error {
+	size := ch.rows * ch.cols
+	width := ch.out.DType.Bits() / 8
+	for first < last {
+		plane := first / size
+		end := min(last, (plane+1)*size)
+		n := (end - first) * width
+		l, err := c.layouts.acquire(ch, plane)
+		if err != nil {
+			return err
+		}
+		c.change, c.plane, c.laid = ch, plane, l.terms
+		err = c.fillPlane(dst[:n], first-plane*size, end-plane*size, s)
+		c.layouts.release(l)
+		if err != nil {
+			return err
+		}
+		dst, first = dst[n:], end
+	}
+	return nil
+}
+
+// fillPlane computes elements [first, last) of the plane, cut into the
+// incomplete first row, whole rows and the incomplete last row.
+func (c *computer[T]) fillPlane(dst []byte, first, last int, s *Stats) error {
+	cols := c.change.cols
+	width := c.change.out.DType.Bits() / 8
+	for first < last {
+		row, col := first/cols, first%cols
+		rows, n := (last-first)/cols, cols
+		if col != 0 || rows == 0 {
+			rows, n = 1, min(cols-col, last-first)
+		}
+		rows = min(rows, blockRows)
+		part := dst[:rows*n*width]
+		for at := 0; at < n; at += blockCols {
+			w := min(blockCols, n-at)
+			if err := c.block(part[at*width:], n, row, rows, col+at, w, s); err != nil {
+				return err
+			}
+		}
+		dst, first = dst[len(part):], first+rows*n
+	}
+	return nil
+}
+
+// block computes rows × cols elements at (row, col) into dst, whose rows are
+// stride elements apart.
+func (c *computer[T]) block(dst []byte, stride, row, rows, col, cols int, s *Stats) error {
+	if err := c.delta(row, rows, col, cols); err != nil {
+		return err
+	}
+	ch := c.change
+	inWidth, width := ch.in.Bits()/8, ch.out.DType.Bits()/8
+	c.w, c.lo, c.hi = grow(c.w, cols), grow(c.lo, cols), grow(c.hi, cols)
+	for i := range rows {
+		from := ((c.plane*ch.rows+row+i)*ch.cols + col) * inWidth
+		source := ch.source[from : from+cols*inWidth]
+		out := dst[i*stride*width : (i*stride+cols)*width]
+		d := c.d[i*cols : (i+1)*cols]
+		if err := c.row(out, source, d, c.bounds[i], row+i, col, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delta computes the block's delta and the error bound of each row.
+func (c *computer[T]) delta(row, rows, col, cols int) error {
+	c.d, c.bounds = grow(c.d, rows*cols), grow(c.bounds, rows)
+	clear(c.bounds)
+	written := false
+	for i := range c.laid {
+		l := &c.laid[i]
+		c.left = grow(c.left, rows*l.rank)
+		if !gather(c.left, &l.term, row, rows) {
+			continue
+		}
+		for j := range rows {
+			n := norm(c.left[j*l.rank : (j+1)*l.rank])
+			if math.IsNaN(n) || math.IsInf(n, 0) {
+				return notFinite(l.left.tensor)
+			}
+			// |Σ_k l_k r_k computed − exact| ≤ (rank+1) u ‖l‖‖r‖ for one chain of
+			// fused operations and one rounding of each l_k (Higham 2002,
+			// section 3.1), plus one rounding for adding each term.
+			c.bounds[j] += float64(l.rank+len(c.laid)+3) * c.epsilon * n * l.maxNorm
+		}
+		a := linalg.Mat[T]{Data: c.left, Rows: rows, Cols: l.rank, RowStride: l.rank, ColStride: 1}
+		if !written {
+			l.packed.Mul(linalg.Mat[T]{Data: c.d, Rows: rows, Cols: cols, RowStride: cols, ColStride: 1}, a, col)
+			written = true
+			continue
+		}
+		c.part = grow(c.part, rows*cols)
+		l.packed.Mul(linalg.Mat[T]{Data: c.part, Rows: rows, Cols: cols, RowStride: cols, ColStride: 1}, a, col)
+		for j, x := range c.part {
+			c.d[j] += x
+		}
+	}
+	if !written {
+		clear(c.d)
+	}
+	return nil
+}
+
+func norm[T linalg.Float](x []T) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	return math.Sqrt(sum)
+}
+
+// smallest bounds what underflow can add to the error of a delta.
+func smallest[T linalg.Float]() float64 {
+	if T(0x1p-1074) == 0 {
+		return 0x1p-140
+	}
+	return 0x1p-1060
+}
+
+// row rounds one row of the block.
+func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int, s *Stats) error {
+	ch := c.change
+	w := c.w[:len(d)]
+	decode(ch.in, w, source)
+	switch {
+	case len(c.laid) == 0:
+		return c.convert(out, source, w, row, col)
+	case ch.dora != nil || ch.random != nil:
+		return c.boundedRow(out, w, d, bound, row, col, s)
+	case bound > c.headroom*c.epsilon || ch.out.DType == dtype.F64:
+		return c.exactRow(out, row, col, len(d), w, d, s)
+	}
+	e := T(bound*1.001 + smallest[T]())
+	c.addBounds(c.lo[:len(d)], c.hi[:len(d)], w, d, e)
+	c.other = grow(c.other, len(out))
+	encode(ch.out.DType, out, c.lo[:len(d)])
+	encode(ch.out.DType, c.other, c.hi[:len(d)])
+	if !bytes.Equal(out, c.other) {
+		if err := c.settle(out, c.other, row, col, w); err != nil {
+			return err
+		}
+	}
+	return c.account(out, w, d, row, col, s)
+}
+
+// settle computes the elements exactly in which two roundings differ.
+func (c *computer[T]) settle(out, other []byte, row, col int, w []T) error {
+	width := c.change.out.DType.Bits() / 8
+	for j := 0; j < len(out); j += width {
+		if bytes.Equal(out[j:j+width], other[j:j+width]) {
+			continue
+		}
+		x := j / width
+		c.exact.round(out[j:j+width], c.change, c.plane, row, col+x, float64(w[x]))
+	}
+	return nil
+}
+
+// exactRow computes every element of a row exactly.
+func (c *computer[T]) exactRow(out []byte, row, col, n int, w, d []T, s *Stats) error {
+	width := c.change.out.DType.Bits() / 8
+	for j := range n {
+		c.exact.round(out[j*width:(j+1)*width], c.change, c.plane, row, col+j, float64(w[j]))
+	}
+	return c.account(out, w, d, row, col, s)
+}
+
+// account adds a finished row to the statistics. Values of the base that are
+// not finite stay as they are, bit for bit; finite values that became
+// infinite are an error (AD045).
+func (c *computer[T]) account(out []byte, w, d []T, row, col int, s *Stats) error {
+	merged := c.lo[:len(d)]
+	decode(c.change.out.DType, merged, out)
+	sumW2, dot, changed := c.update(w, merged, d)
+	sumD2, _, _ := c.update(d, d, d)
+	if sum := sumW2 + dot + sumD2; math.IsNaN(sum) || math.IsInf(sum, 0) {
+		if err := c.keepNonFinite(out, w, merged, row, col); err != nil {
+			return err
+		}
+		sumW2, dot, sumD2, changed = slowUpdate(w, merged, d)
+	}
+	s.add(len(d), sumW2, sumD2, dot, changed)
+	return nil
+}
+
+// keepNonFinite restores the bits of the base where it is not finite.
+func (c *computer[T]) keepNonFinite(out []byte, w, merged []T, row, col int) error {
+	ch := c.change
+	inWidth, width := ch.in.Bits()/8, ch.out.DType.Bits()/8
+	base := ((c.plane*ch.rows+row)*ch.cols + col) * inWidth
+	for j := range w {
+		finite := !math.IsNaN(float64(w[j])) && !math.IsInf(float64(w[j]), 0)
+		mergedFinite := !math.IsNaN(float64(merged[j])) && !math.IsInf(float64(merged[j]), 0)
+		switch {
+		case finite && !mergedFinite:
+			return overflow(ch, row, col+j, float64(w[j]))
+		case !finite && ch.in == ch.out.DType:
+			copy(out[j*width:(j+1)*width], ch.source[base+j*inWidth:])
+		case !finite:
+			encode(ch.out.DType, out[j*width:(j+1)*width], w[j:j+1])
+		}
+	}
+	return nil
+}
+
+// slowUpdate is update, and Σ d², in float64, leaving out what is not
+// finite.
+func slowUpdate[T linalg.Float](w, merged, d []T) (sumW2, dot, sumD2 float64, changed int) {
+	for j := range w {
+		x, y, z := float64(w[j]), float64(merged[j]), float64(d[j])
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			continue
+		}
+		sumW2 += x * x
+		dot += (y - x) * z
+		sumD2 += z * z
+		if x != y {
+			changed++
+		}
+	}
+	return sumW2, dot, sumD2, changed
+}

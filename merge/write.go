@@ -1,0 +1,162 @@
+package merge
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/loratool/loratool/internal/publish"
+)
+
+// Write carries the plan out. The output appears under its name complete or
+// not at all; inputs that change meanwhile are an error.
+func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
+	if err := p.preflight(out); err != nil {
+		return nil, err
+	}
+	r := p.Report()
+	r.Planned, r.Output = false, out
+	var err error
+	if p.base.Dir() == "" {
+		err = p.writeFile(ctx, out, r)
+	} else {
+		err = p.writeFolder(ctx, out, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// preflight refuses an output that is an input, exists, or does not fit.
+func (p *Plan) preflight(out string) error {
+	var inputs []string
+	if p.base.Dir() != "" {
+		inputs = append(inputs, p.base.Dir())
+	}
+	for _, s := range p.base.Shards() {
+		inputs = append(inputs, s.File.Path())
+	}
+	for _, a := range p.adapters {
+		inputs = append(inputs, a.Source)
+	}
+	if err := publish.Alias(out, inputs...); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(out); err == nil && !p.options.Force {
+		if entries, err := os.ReadDir(out); err != nil || len(entries) > 0 {
+			return fmt.Errorf("output %q: %w", out, os.ErrExist)
+		}
+	}
+	var needed int64
+	for _, f := range p.files {
+		needed += f.size
+	}
+	return publish.Require(filepath.Dir(filepath.Clean(out)), needed)
+}
+
+func (p *Plan) writeFile(ctx context.Context, out string, r *Report) error {
+	f, err := publish.CreateFile(out, p.options.Force)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	plan := p.files[0]
+	if err := f.Preallocate(plan.size); err != nil {
+		return err
+	}
+	w := &writer{progress: p.progress}
+	stats, err := w.file(ctx, f.Handle(), plan.segments)
+	if err != nil {
+		return publish.Explain(err, filepath.Dir(out), plan.size)
+	}
+	p.account(r, stats)
+	if err := p.base.Unchanged(); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
+func (p *Plan) progress(n int64) {
+	if p.options.Progress != nil {
+		p.options.Progress(n)
+	}
+}
+
+// account fills the statistics of the changed tensors into the report.
+func (p *Plan) account(r *Report, stats map[*change]Stats) {
+	for i, ch := range p.changes {
+		if s, ok := stats[ch]; ok {
+			r.Tensors[i].set(s)
+			p.total.merge(s)
+		}
+	}
+	r.Total.set(p.total)
+}
+
+func (p *Plan) writeFolder(ctx context.Context, out string, r *Report) error {
+	d, err := publish.CreateDir(out, p.options.Force)
+	if err != nil {
+		return err
+	}
+	defer d.Abort()
+	w := &writer{progress: p.progress}
+	for i, f := range p.files {
+		if f.clone != "" {
+			cloned, err := p.copyShard(d, f)
+			if err != nil {
+				return err
+			}
+			if cloned {
+				r.Files[i].How = "cloned"
+			}
+			continue
+		}
+		if err := p.writeShard(ctx, d, w, f, r); err != nil {
+			return publish.Explain(err, filepath.Dir(out), r.Bytes)
+		}
+	}
+	if err := p.writeOthers(d, r); err != nil {
+		return err
+	}
+	if err := p.base.Unchanged(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	return d.Commit()
+}
+
+func (p *Plan) copyShard(d *publish.Dir, f outFile) (cloned bool, err error) {
+	path := d.Path(f.name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return false, err
+	}
+	d.Expect(f.name, f.size)
+	cloned, err = publish.CopyFile(path, f.clone)
+	p.progress(f.size)
+	return cloned, err
+}
+
+func (p *Plan) writeShard(ctx context.Context, d *publish.Dir, w *writer, f outFile, r *Report) error {
+	file, err := d.Create(f.name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	d.Expect(f.name, f.size)
+	if err := publish.Preallocate(file, f.size); err != nil {
+		return err
+	}
+	stats, err := w.file(ctx, file, f.segments)
+	if err != nil {
+		return err
+	}
+	p.account(r, stats)
+	return file.Close()
+}
+
+// OnProgress sets the callback that Options.Progress sets.
+func (p *Plan) OnProgress(f func(bytes int64)) { p.options.Progress = f }

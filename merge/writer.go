@@ -1,0 +1,226 @@
+package merge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/loratool/loratool/internal/mmap"
+)
+
+// A segment is a run of bytes of an output file: copied from raw, or computed.
+type segment struct {
+	offset int64
+	size   int64
+	raw    []byte
+	change *change
+}
+
+// chunkBytes is what one worker computes and writes at once. Files are cut at
+// multiples of it, whatever lies there, so that writes are aligned and the
+// statistics are summed in the same parts for any number of workers.
+const chunkBytes = 4 << 20
+
+// pageBytes is the alignment that unbuffered writes need.
+const pageBytes = 4096
+
+// A writer computes and writes the files of a plan with several workers.
+type writer struct {
+	layouts32 layoutCache[float32]
+	layouts64 layoutCache[float64]
+	progress  func(done int64)
+}
+
+// file writes segments, which cover the file from its first byte, to an empty
+// file. It returns the statistics of each change.
+func (w *writer) file(ctx context.Context, f *os.File, segments []segment) (map[*change]Stats, error) {
+	last := segments[len(segments)-1]
+	out := openOutput(f, last.offset+last.size)
+	defer out.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	chunks := int((out.size + chunkBytes - 1) / chunkBytes)
+	parts := make([][]partStats, chunks)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(2*runtime.GOMAXPROCS(0)+1, chunks) {
+		workers.Go(func() {
+			k := &worker{w: w, c32: newComputer32(&w.layouts32), c64: newComputer64(&w.layouts64), buffer: alignedBuffer()}
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= chunks {
+					return
+				}
+				var err error
+				if parts[i], err = k.chunk(out, segments, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return sumParts(parts), nil
+}
+
+// partStats are the statistics of the part of a change in one chunk.
+type partStats struct {
+	change *change
+	stats  Stats
+}
+
+// sumParts adds the parts in the order of the file.
+func sumParts(chunks [][]partStats) map[*change]Stats {
+	total := map[*change]Stats{}
+	for _, parts := range chunks {
+		for _, p := range parts {
+			s := total[p.change]
+			s.merge(p.stats)
+			total[p.change] = s
+		}
+	}
+	return total
+}
+
+// alignedBuffer returns chunkBytes at an address that unbuffered writes take.
+func alignedBuffer() []byte {
+	b := make([]byte, chunkBytes+pageBytes)
+	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (pageBytes - 1)
+	return b[skip : skip+chunkBytes]
+}
+
+// A worker fills one buffer at a time.
+type worker struct {
+	w      *writer
+	c32    *computer[float32]
+	c64    *computer[float64]
+	buffer []byte
+}
+
+// chunk computes and writes chunk i of the file.
+func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStats, err error) {
+	start := int64(i) * chunkBytes
+	end := min(start+chunkBytes, out.size)
+	buffer := k.buffer[:end-start]
+	first, found := slices.BinarySearchFunc(segments, start, func(s segment, at int64) int { return cmp.Compare(s.offset, at) })
+	if !found {
+		first--
+	}
+	guard := mmap.Guard(func() {
+		for _, s := range segments[first:] {
+			if s.offset >= end || err != nil {
+				return
+			}
+			from, to := max(start, s.offset), min(end, s.offset+s.size)
+			dst := buffer[from-start : to-start]
+			if s.change == nil {
+				copy(dst, s.raw[from-s.offset:to-s.offset])
+				continue
+			}
+			p := partStats{change: s.change}
+			err = k.fill(dst, s.change, from-s.offset, to-s.offset, &p.stats)
+			parts = append(parts, p)
+		}
+	})
+	if err = errors.Join(err, guard); err != nil {
+		return nil, err
+	}
+	if err := out.write(buffer, start); err != nil {
+		return nil, err
+	}
+	k.w.progress(end - start)
+	return parts, nil
+}
+
+// fill computes bytes [first, last) of a changed tensor. A chunk may begin or
+// end within an element of it; such an element is computed for both chunks and
+// counted for the one that has its first byte.
+func (k *worker) fill(dst []byte, ch *change, first, last int64, s *Stats) error {
+	width := int64(ch.out.DType.Bits() / 8)
+	if head := first % width; head != 0 {
+		n, err := k.partial(dst, ch, first/width, head)
+		if err != nil {
+			return err
+		}
+		dst, first = dst[n:], first+int64(n)
+	}
+	whole := (last - first) / width * width
+	if whole > 0 {
+		if err := k.elements(dst[:whole], ch, first/width, (first+whole)/width, s); err != nil {
+			return err
+		}
+	}
+	if tail := last - first - whole; tail > 0 {
+		var one Stats
+		element := make([]byte, width)
+		if err := k.elements(element, ch, last/width, last/width+1, &one); err != nil {
+			return err
+		}
+		copy(dst[whole:], element)
+		s.merge(one)
+	}
+	return nil
+}
+
+// partial writes the bytes of element i from head on.
+func (k *worker) partial(dst []byte, ch *change, i, head int64) (int, error) {
+	var uncounted Stats
+	element := make([]byte, ch.out.DType.Bits()/8)
+	if err := k.elements(element, ch, i, i+1, &uncounted); err != nil {
+		return 0, err
+	}
+	return copy(dst, element[head:]), nil
+}
+
+func (k *worker) elements(dst []byte, ch *change, first, last int64, s *Stats) error {
+	var err error
+	if ch.single() {
+		err = k.c32.fill(dst, ch, int(first), int(last), s)
+	} else {
+		err = k.c64.fill(dst, ch, int(first), int(last), s)
+	}
+	if err != nil {
+		return err
+	}
+	return ch.replaceRows(dst, int(first), int(last))
+}
+
+// An output is a file that is written in aligned pieces, past the page cache
+// where the system allows it: the data are on the disk when the last write
+// returns, so that syncing costs nothing, and memory is left to others.
+type output struct {
+	file   *os.File
+	direct *os.File // nil if the file system has no unbuffered writes
+	size   int64
+}
+
+func openOutput(f *os.File, size int64) *output {
+	return &output{file: f, direct: openDirect(f.Name()), size: size}
+}
+
+func (o *output) close() {
+	if o.direct != nil {
+		o.direct.Close()
+	}
+}
+
+func (o *output) write(b []byte, at int64) error {
+	if o.direct != nil && len(b)%pageBytes == 0 {
+		if _, err := o.direct.WriteAt(b, at); err == nil || !isInvalid(err) {
+			return err
+		}
+	}
+	if _, err := o.file.WriteAt(b, at); err != nil {
+		return fmt.Errorf("write %s: %w", o.file.Name(), err)
+	}
+	return nil
+}

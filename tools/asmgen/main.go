@@ -1,0 +1,18 @@
+// Asmgen writes the assembly of internal/linalg: the amd64 kernels and their
+// Go declarations. Run it by `go generate ./internal/linalg`.
+package main
+
+import "github.com/mmcloughlin/avo/build"
+
+func main() {
+	build.ConstraintExpr("amd64,!noasm")
+	for _, v := range []vector{avx512F32, avx2F32, avx512F64, avx2F64} {
+		for rows := v.maxRows; rows > 0; rows -= v.rowStep {
+			tile(v, rows)
+		}
+		addBounds(v)
+		update(v)
+		peak(v)
+	}
+	build.Generate()
+}

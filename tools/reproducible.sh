@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Builds the command in two folders and compares the bytes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${GO:=go}"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/elsewhere"
+git ls-files -z --cached --others --exclude-standard -- '*.go' '*.s' go.mod go.sum | xargs -0 -r cp --parents -t "$work/elsewhere"
+# What the program embeds.
+git ls-files -z --cached --others --exclude-standard -- cmd testdata | xargs -0 -r cp --parents -t "$work/elsewhere"
+build() {
+  (cd "$1" && CGO_ENABLED=0 $GO build -trimpath -buildvcs=false -ldflags=-buildid= -o "$2" ./cmd/loratool)
+}
+build . "$work/one"
+build "$work/elsewhere" "$work/two"
+cmp "$work/one" "$work/two"
