@@ -4,7 +4,7 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Executions of each fuzz target, and random kills in the fault lane.
-FUZZ_COUNT ?= 2000
+FUZZ_COUNT ?= 5000
 FAULT_KILLS ?= 100
 
 .PHONY: test check interop bench fault build
@@ -22,10 +22,10 @@ check:
 interop:
 	interop/run.sh
 
-# Kills, full disks, interrupts and truncated inputs. Needs Linux, and root for
-# the small file systems.
+# Kills, full disks, interrupts and truncated inputs. Needs Linux; what needs
+# root (small file systems) or strace says NOT RUN without it.
 fault:
-	$(GO) test -tags fault -count=1 -v ./test/fault -kills='$(FAULT_KILLS)'
+	$(GO) test -tags fault -count=1 -timeout 30m -v ./test/fault -kills='$(FAULT_KILLS)'
 
 # Times beside cp and PEFT, written to bench/RESULTS.md.
 bench:

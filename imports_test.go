@@ -30,16 +30,16 @@ const module = "github.com/loratool/loratool"
 // format; each row says which of them a package uses.
 var below = map[string][]string{
 	"cmd/loratool": {
-		"merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
+		"diff", "merge", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
 	},
 	"merge": {
-		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
 	},
-	"format": {
-		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/strictjson",
+	"diff": {
+		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/linalg", "internal/text",
 	},
 	"format/dialect": {
 		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -68,11 +68,13 @@ var thirdParty = map[string][]string{
 	"github.com/spf13/pflag":            {"cmd/loratool"},
 	"golang.org/x/sys":                  {"format/dtype", "internal/linalg", "internal/mmap", "internal/publish", "merge"},
 	"golang.org/x/term":                 {"cmd/loratool", "internal/progress"},
+	"gonum.org/v1/gonum":                {"diff", "internal/linalg"},
 	"golang.org/x/text":                 {"format/safetensors"},
 }
 
 // testOnly lists the modules that any test may import and nothing else.
 var testOnly = []string{
+	"github.com/go-json-experiment/json",
 	"github.com/google/go-cmp",
 	"github.com/nlpodyssey/safetensors",
 	"github.com/rogpeppe/go-internal",
@@ -162,9 +164,14 @@ func TestImports(t *testing.T) {
 			checkImport(t, s, imported)
 		}
 	}
-	for pkg := range below {
+	for pkg, row := range below {
 		if !seen[pkg] {
 			t.Errorf("row %s: there is no such package", pkg)
+		}
+		for _, lower := range row {
+			if _, ok := below[lower]; !ok {
+				t.Errorf("row %s: %s has no row", pkg, lower)
+			}
 		}
 	}
 }
@@ -244,6 +251,28 @@ func TestPackageComments(t *testing.T) {
 	for dir, ok := range documented {
 		if !ok {
 			t.Errorf("package %s has no package comment", dir)
+		}
+	}
+}
+
+// TestExamples checks that every library shows how it is used.
+func TestExamples(t *testing.T) {
+	has := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.ast.Name.Name == "main" || s.dir == "." || s.dir == "test/fault" {
+			continue
+		}
+		if !has[s.dir] {
+			has[s.dir] = false // a row for the package
+		}
+		for _, d := range s.ast.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			has[s.dir] = has[s.dir] || ok && s.test() && strings.HasPrefix(f.Name.Name, "Example")
+		}
+	}
+	for dir, ok := range has {
+		if !ok {
+			t.Errorf("package %s has no Example", dir)
 		}
 	}
 }

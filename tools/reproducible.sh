@@ -6,9 +6,7 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/elsewhere"
-git ls-files -z --cached --others --exclude-standard -- '*.go' '*.s' go.mod go.sum | xargs -0 -r cp --parents -t "$work/elsewhere"
-# What the program embeds.
-git ls-files -z --cached --others --exclude-standard -- cmd testdata | xargs -0 -r cp --parents -t "$work/elsewhere"
+git ls-files -z --cached --others --exclude-standard | xargs -0 -r cp --parents -t "$work/elsewhere"
 build() {
   (cd "$1" && CGO_ENABLED=0 $GO build -trimpath -buildvcs=false -ldflags=-buildid= -o "$2" ./cmd/loratool)
 }

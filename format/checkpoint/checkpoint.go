@@ -50,13 +50,11 @@ type place struct{ shard, tensor int32 }
 // local cache by its id, "org/name" or "org/name@revision". Files and folders
 // go before repositories. A broken rule is a *rule.Error.
 func Open(path string, o Options) (*Checkpoint, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) && isRepoID(path) {
-		if path, err = findRepo(path, o.CacheDirs); err != nil {
-			return nil, err
-		}
-		info, err = os.Stat(path)
+	path, err := Locate(path, o)
+	if err != nil {
+		return nil, err
 	}
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +79,16 @@ func Open(path string, o Options) (*Checkpoint, error) {
 	return c, nil
 }
 
+// Locate returns path if there is a file or folder of that name, else the
+// folder of the repository of that id in the local cache.
+func Locate(path string, o Options) (string, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && isRepoID(path) {
+		return findRepo(path, o.CacheDirs)
+	}
+	return path, err
+}
+
 // add opens a shard.
 func (c *Checkpoint) add(name, path string) error {
 	f, err := safetensors.Open(path)
@@ -101,7 +109,7 @@ func (c *Checkpoint) finish() error {
 	for i, s := range c.shards {
 		for k, t := range s.File.Header().Tensors() {
 			if other, ok := c.places[t.Name]; ok {
-				return c.fault("SH008", s.File.Path(), t.Name, "also in shard %q", c.shards[other.shard].Name)
+				return fault("SH008", s.File.Path(), t.Name, "also in shard %q", c.shards[other.shard].Name)
 			}
 			c.places[t.Name] = place{int32(i), int32(k)}
 			c.names = append(c.names, t.Name)
@@ -144,7 +152,11 @@ func (c *Checkpoint) checkShards() {
 	}
 }
 
-func (c *Checkpoint) fault(id rule.ID, file, tensor, format string, args ...any) *rule.Error {
+func fault(id rule.ID, file, tensor, format string, args ...any) *rule.Error {
+	const most = 1000 // bytes of a name that a message shows
+	if len(tensor) > most {
+		tensor = tensor[:most] + "…"
+	}
 	return &rule.Error{File: file, Tensor: tensor, Rule: id, Err: fmt.Errorf(format, args...), Hint: rule.Cure(id)}
 }
 
@@ -164,9 +176,9 @@ func (c *Checkpoint) warnTensor(id rule.ID, file, tensor, format string, args ..
 	}
 	switch {
 	case n < warningsPerRule:
-		c.warnings = append(c.warnings, c.fault(id, file, tensor, format, args...))
+		c.warnings = append(c.warnings, fault(id, file, tensor, format, args...))
 	case n == warningsPerRule:
-		c.warnings = append(c.warnings, c.fault(id, file, "", "more of the same are not listed"))
+		c.warnings = append(c.warnings, fault(id, file, "", "more of the same are not listed"))
 	}
 }
 

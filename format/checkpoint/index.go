@@ -76,7 +76,7 @@ type indexParser struct {
 }
 
 func (p *indexParser) fault(id rule.ID, tensor, format string, args ...any) error {
-	return &rule.Error{File: p.ix.Name, Tensor: tensor, Rule: id, Err: fmt.Errorf(format, args...), Hint: rule.Cure(id)}
+	return fault(id, p.ix.Name, tensor, format, args...)
 }
 
 func (p *indexParser) jsonFault(err error) error {
@@ -175,6 +175,9 @@ func unsafeName(name string) string {
 			return "holds a " + part + " part"
 		}
 	}
+	if !filepath.IsLocal(filepath.FromSlash(name)) { // devices such as NUL on Windows
+		return "is not the name of a file on this system"
+	}
 	return ""
 }
 
@@ -214,10 +217,10 @@ func (c *Checkpoint) openIndex(name string) error {
 	for _, shard := range ix.Shards {
 		err := c.add(shard, filepath.Join(c.dir, filepath.FromSlash(shard)))
 		if e, ok := errors.AsType[*rule.Error](err); ok && e.Rule == "ST033" {
-			return c.fault("SH005", e.File, "", "%w", e.Err)
+			return fault("SH005", e.File, "", "%w", e.Err)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return c.fault("SH004", path, "", "shard %s: %w", clip(shard), fs.ErrNotExist)
+			return fault("SH004", path, "", "shard %s: %w", clip(shard), fs.ErrNotExist)
 		}
 		if err != nil {
 			return err
@@ -234,7 +237,7 @@ func readLimited(path string, most int64, id rule.ID) ([]byte, error) {
 	}
 	defer f.Close()
 	if info.Size() > most {
-		return nil, &rule.Error{File: path, Rule: id, Err: fmt.Errorf("%d bytes, at most %d are read", info.Size(), most), Hint: rule.Cure(id)}
+		return nil, fault(id, path, "", "%d bytes, at most %d are read", info.Size(), most)
 	}
 	data := make([]byte, info.Size())
 	if _, err := io.ReadFull(f, data); err != nil {
@@ -250,9 +253,9 @@ func (c *Checkpoint) checkIndex() error {
 		p, ok := c.places[e.Tensor]
 		switch {
 		case !ok:
-			return c.fault("SH006", file, e.Tensor, "in no shard, the index says %q", c.index.Shards[e.Shard])
+			return fault("SH006", file, e.Tensor, "in no shard, the index says %q", c.index.Shards[e.Shard])
 		case p.shard != e.Shard:
-			return c.fault("SH009", file, e.Tensor, "in shard %q, the index says %q", c.shards[p.shard].Name, c.index.Shards[e.Shard])
+			return fault("SH009", file, e.Tensor, "in shard %q, the index says %q", c.shards[p.shard].Name, c.index.Shards[e.Shard])
 		}
 	}
 	if len(c.names) > len(c.index.Entries) {

@@ -26,6 +26,9 @@ type peftKey struct {
 	why     string // for partUnused and partRefused
 }
 
+// defaultAdapter is the name that PEFT gives an adapter without one.
+const defaultAdapter = "default"
+
 const peftPrefix = "base_model.model."
 
 // wrappers are path components that training frameworks put around modules.
@@ -96,8 +99,10 @@ func splitOther(path []string) peftKey {
 			return peftKey{module: strings.Join(path, "."), part: partUnused, why: "a copy of the base's weight (save_embedding_layers)"}
 		case c == "base_layer":
 			return peftKey{module: strings.Join(path[:i], ".") + "." + rest, part: partOther}
-		case c == "modules_to_save" && i+2 < len(path):
-			return peftKey{module: strings.Join(path[:i], ".") + "." + strings.Join(path[i+2:], "."), part: partOther, adapter: path[i+1]}
+		case c == "modules_to_save" && i+2 < len(path) && path[i+1] == defaultAdapter:
+			return peftKey{module: strings.Join(path[:i], ".") + "." + strings.Join(path[i+2:], "."), part: partOther, adapter: defaultAdapter}
+		case c == "modules_to_save" && i+1 < len(path): // save_pretrained with bias="all"
+			return peftKey{module: strings.Join(path[:i], ".") + "." + rest, part: partOther}
 		}
 	}
 	return peftKey{module: strings.Join(path, "."), part: partOther}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
@@ -35,12 +36,10 @@ type Tensor struct {
 // Elements returns the product of the shape: 1 for a scalar. A header makes
 // sure that it fits.
 func (t Tensor) Elements() int {
-	n := 1
-	for _, d := range t.Shape {
-		if d == 0 {
-			return 0
-		}
+	if slices.Contains(t.Shape, 0) { // the others alone may overflow
+		return 0
 	}
+	n := 1
 	for _, d := range t.Shape {
 		n *= d
 	}
@@ -101,7 +100,7 @@ func readRaw(r io.ReaderAt, size int64, file string) ([]byte, error) {
 		return nil, fault("ST003", "header length %d, but only %d bytes follow it", n, left)
 	}
 	raw := make([]byte, prefixLen+n)
-	if _, err := r.ReadAt(raw, 0); err != nil && !(errors.Is(err, io.EOF) && int64(len(raw)) == size) {
+	if got, err := r.ReadAt(raw, 0); got < len(raw) {
 		return nil, fmt.Errorf("%s: read header: %w", file, err)
 	}
 	return raw, nil

@@ -9,9 +9,14 @@ import (
 // section from its first byte to its last, each byte once.
 func (p *parser) layout() error {
 	ts := p.h.tensors
-	byOffset := func(a, b Tensor) int { return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.End, b.End)) }
+	byOffset := func(a, b Tensor) int {
+		if c := cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.End, b.End)); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Name, b.Name) // empty tensors in one place
+	}
 	if !slices.IsSortedFunc(ts, byOffset) {
-		slices.SortStableFunc(ts, byOffset)
+		slices.SortFunc(ts, byOffset)
 		p.h.names.grow(len(ts), ts)
 	}
 	end, aligned := int64(0), true

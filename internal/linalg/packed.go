@@ -21,7 +21,7 @@ func (p *Packed[T]) Pack(b Mat[T]) {
 func (p *Packed[T]) pack(i isa, b Mat[T]) {
 	_, nr := shape[T](i)
 	p.isa, p.k, p.n = i, b.Rows, b.Cols
-	packCols(grow(&p.panels, roundUp(p.n, nr)*p.k), nr, b, 0, p.k)
+	packCols(grow(&p.panels, roundUp(p.n, nr)*p.k), nr, b)
 }
 
 // Mul computes C ← A·B[:, col0:col0+c.Cols]; see [Gemm] for the arithmetic.
@@ -54,6 +54,7 @@ func (p *Packed[T]) mul(c, a Mat[T], col0 int, accumulate bool) {
 	for k := 0; k < p.k; k += blockDepth {
 		kc := min(blockDepth, p.k-k)
 		b := panels[T]{data: p.panels[k*nr:], stride: p.k * nr, col0: col0}
-		mulBlocks(p.isa, s, c, a, b, k, kc, accumulate || k > 0)
+		st := step[T]{p.isa, s, accumulate || k > 0}
+		st.mul(c, a.View(0, k, a.Rows, kc), b)
 	}
 }

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -90,7 +91,7 @@ func runDir(force bool) func(disk, string) error {
 		if err := os.Mkdir(out.Path("sub"), 0o777); err != nil {
 			return err
 		}
-		if _, err := copyFile(d, out.Path("sub/v"), out.Path("w")); err != nil {
+		if _, err := copyFile(context.Background(), d, out.Path("sub/v"), out.Path("w"), func(int64) {}); err != nil {
 			return err
 		}
 		return out.Commit()

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -294,5 +295,62 @@ func TestPreallocateKeepsLength(t *testing.T) {
 	}
 	if fi, _ := f.Stat(); fi.Size() != 0 {
 		t.Errorf("length is %d, want 0", fi.Size())
+	}
+}
+
+// TestCopyCancelled copies a file of three pieces and stops after the first.
+func TestCopyCancelled(t *testing.T) {
+	dir := t.TempDir()
+	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
+	f, err := os.Create(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 2*copyPiece + 5
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	sum := int64(0)
+	if _, err := CopyFileContext(t.Context(), dst, src, func(n int64) { sum += n }); err != nil || sum != size {
+		t.Fatalf("copied %d bytes, %v; want %d", sum, err, size)
+	}
+	if fi, err := os.Stat(dst); err != nil || fi.Size() != size {
+		t.Errorf("copy: %v, %v", fi, err)
+	}
+	os.Remove(dst)
+	noClone := disk{around: func(op, _ string, call func() error) error {
+		if op == "clone" {
+			return errors.ErrUnsupported
+		}
+		return call()
+	}}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("stopped")
+	if _, err := copyFile(ctx, noClone, dst, src, func(int64) { cancel(stop) }); !errors.Is(err, stop) {
+		t.Errorf("got %v, want the cause of the context", err)
+	}
+	if _, err := os.Lstat(dst); err == nil {
+		t.Error("a cancelled copy left its file")
+	}
+}
+
+// TestLinkNoReplace tests what is used where a rename cannot refuse to replace.
+func TestLinkNoReplace(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "out")
+	writeFile(from, newText)
+	if err := linkNoReplace(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if fileState(from) != "absent" || fileState(to) != "new" {
+		t.Errorf("from is %s, to is %s", fileState(from), fileState(to))
+	}
+	writeFile(from, oldText)
+	if err := linkNoReplace(from, to); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want fs.ErrExist", err)
+	}
+	if fileState(from) != "old" || fileState(to) != "new" {
+		t.Errorf("from is %s, to is %s", fileState(from), fileState(to))
 	}
 }

@@ -3,6 +3,7 @@ package text
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -45,11 +46,12 @@ func HeatMap(title string, rowLabels, colLabels []string, values [][]float64, op
 	}
 	m.writeHeader(&b)
 	for i, row := range m.values {
-		line := m.labels[i] + " "
+		var line strings.Builder
+		line.WriteString(m.labels[i] + " ")
 		for _, v := range row {
-			line += m.cell(v)
+			line.WriteString(m.cell(v))
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	m.writeLegend(&b)
 	return b.String()
@@ -209,10 +211,8 @@ func (m *heatMap) writeLegend(b *strings.Builder) {
 // missing reports whether a value is missing.
 func (m *heatMap) missing() bool {
 	for _, row := range m.values {
-		for _, v := range row {
-			if math.IsNaN(v) {
-				return true
-			}
+		if slices.ContainsFunc(row, math.IsNaN) {
+			return true
 		}
 	}
 	return false

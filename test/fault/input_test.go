@@ -24,7 +24,7 @@ import (
 // tempName matches the names that a killed merge may leave.
 var tempName = regexp.MustCompile(`^\.loratool-[0-9]+-[0-9a-f]{16}\.(tmp|old-out)$`)
 
-// The base is a small Llama of 4 layers in bfloat16, 87 MB, which takes long
+// The base is a small Llama of 4 layers in bfloat16, 111 MB, which takes long
 // enough to merge that random moments hit every stage.
 const (
 	layers = 4

@@ -97,6 +97,7 @@ func jsonCases() []Case {
 		h("ST006", "null", `null    `),
 		h("ST006", "string", `"abcdef"`),
 		h("ST009", "tensor_twice", Object(a, one("b"), a)),
+		h("ST009", "long_name_twice", Object(one(strings.Repeat("x", 100_000)), one(strings.Repeat("x", 100_000)))),
 		h("ST009", "tensor_twice_by_escape", Object(a, one(`\u0061`))),
 		h("ST009", "metadata_twice", `{"__metadata__":{},`+a+`,"__metadata__":{}}`),
 		h("ST009", "metadata_twice_by_escape", `{"__metadata__":{},`+a+`,"__metadata_\u005f":{}}`),

@@ -81,7 +81,7 @@ func repeated(open, end string, n int, item func(b *strings.Builder, i int)) fun
 
 // bigCases cost a careless reader its memory or its time.
 func bigCases() []Case {
-	const gib = 1 << 30
+	const gib = int64(1 << 30)
 	member := func(value string) func(*strings.Builder, int) {
 		return func(b *strings.Builder, i int) { fmt.Fprintf(b, `"%x":%s`, i, value) }
 	}

@@ -118,6 +118,7 @@ func shardCases() []Case {
 			}
 			return dir, os.Mkdir(filepath.Join(dir, shard2), 0o777)
 		}},
+		r("SH006", "long_name", folder(Index(size, "a", shard1, "b", shard2, strings.Repeat("x", 100_000), shard2))),
 		r("SH006", "not_there", folder(Index(size, "a", shard1, "b", shard2, "c", shard2))),
 		r("SH009", "swapped", folder(Index(size, "a", shard2, "b", shard1))),
 		r("SH008", "in_two_shards", folder(good, shard2, string(File(Object(Entry("a", "U8", "[4]", "[0,4]"), Entry("b", "U8", "[4]", "[4,8]")), 8)))),

@@ -1,0 +1,181 @@
+// Package diff measures deltas: of adapters from their factors, without
+// forming a [out, in] matrix. It writes no files and knows no command line.
+package diff
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/internal/linalg"
+)
+
+// A Measure is what the factors of one module say about its delta
+// ΔW = s·B·A.
+type Measure struct {
+	Norm       float64   // ‖ΔW‖, Frobenius
+	Largest    float64   // σ₁
+	StableRank float64   // ‖ΔW‖²/σ₁², 0 for a zero delta
+	ZeroA      bool      // every element of A is zero
+	ZeroB      bool      // every element of B is zero: the module was not trained
+	NaN, Inf   int       // in A and B; with any, the numbers above are NaN
+	Spectrum   []float64 // singular values, largest first; nil unless asked for
+}
+
+// Options ask for more than the norms.
+type Options struct {
+	Spectrum bool
+}
+
+// MeasureModule measures the delta of a module of an adapter. The singular
+// values are those of an r×r matrix with the same ones,
+//
+//	σ²(B·A) = λ(S·AAᵀ·Sᵀ),  SᵀS = BᵀB,
+//
+// in float64; values below about 1e-8·σ₁ are not resolved. For a stack of
+// experts the norm is that of the whole stack, the largest singular value and
+// the spectrum are those of the experts together.
+func MeasureModule(m *adapter.Module, o Options) (Measure, error) {
+	experts := 1
+	if m.Rank > 0 {
+		experts = max(1, m.A.Shape[0]/m.Rank)
+	}
+	rank := m.A.Shape[0] / experts
+	a, b := decode(m.A), decode(m.B)
+	in, out := len(a)/m.A.Shape[0], m.B.Shape[0]
+	if len(b) != out*m.A.Shape[0] {
+		return Measure{}, fmt.Errorf("module %q: factors of shapes %v and %v", m.Path, m.A.Shape, m.B.Shape)
+	}
+	var r Measure
+	r.scan(a, b)
+	if r.NaN+r.Inf > 0 {
+		r.Norm, r.Largest, r.StableRank = math.NaN(), math.NaN(), math.NaN()
+		return r, nil
+	}
+	s := math.Abs(m.Scaling())
+	square := 0.0
+	for e := range experts {
+		ae := linalg.Mat[float64]{Data: a[e*rank*in:], Rows: rank, Cols: in, RowStride: in, ColStride: 1}
+		be := linalg.Mat[float64]{Data: b[e:], Rows: out, Cols: rank, RowStride: experts * rank, ColStride: experts}
+		values := singular(gram(ae), gram(be.T()), o.Spectrum || rank <= 64)
+		for _, v := range values {
+			square += s * s * v * v
+			r.Largest = max(r.Largest, s*v)
+			if o.Spectrum {
+				r.Spectrum = append(r.Spectrum, s*v)
+			}
+		}
+	}
+	r.Norm = math.Sqrt(square)
+	if r.Largest > 0 {
+		r.StableRank = square / (r.Largest * r.Largest)
+	}
+	slices.SortFunc(r.Spectrum, func(x, y float64) int { return cmp.Compare(y, x) })
+	return r, nil
+}
+
+func decode(t adapter.Tensor) []float64 {
+	x := make([]float64, t.Elements())
+	t.DType.Decode64(x, t.Bytes)
+	return x
+}
+
+func (r *Measure) scan(a, b []float64) {
+	r.ZeroA, r.ZeroB = true, true
+	count := func(x []float64, zero *bool) {
+		for _, v := range x {
+			switch {
+			case math.IsNaN(v):
+				r.NaN++
+			case math.IsInf(v, 0):
+				r.Inf++
+			}
+			if v != 0 {
+				*zero = false
+			}
+		}
+	}
+	count(a, &r.ZeroA)
+	count(b, &r.ZeroB)
+}
+
+// gram returns M·Mᵀ.
+func gram(m linalg.Mat[float64]) linalg.Mat[float64] {
+	g := linalg.Dense(make([]float64, m.Rows*m.Rows), m.Rows, m.Rows)
+	linalg.Gemm(g, m, m.T(), false)
+	return g
+}
+
+// singular returns the singular values of B·A from AAᵀ and BᵀB. Without all it
+// returns two numbers that have the same norm and the same largest value.
+func singular(aat, btb linalg.Mat[float64], all bool) []float64 {
+	n := aat.Rows
+	if !all {
+		return twoValues(aat, btb)
+	}
+	var eigen mat.EigenSym
+	if !eigen.Factorize(mat.NewSymDense(n, btb.Data), true) {
+		return twoValues(aat, btb)
+	}
+	values := eigen.Values(nil)
+	var v mat.Dense
+	eigen.VectorsTo(&v)
+	root := mat.NewDense(n, n, nil) // S = √D·Vᵀ
+	for i := range n {
+		d := math.Sqrt(max(0, values[i]))
+		for j := range n {
+			root.Set(i, j, d*v.At(j, i))
+		}
+	}
+	var left, core mat.Dense
+	left.Mul(root, mat.NewDense(n, n, aat.Data))
+	core.Mul(&left, root.T())
+	symmetric := mat.NewSymDense(n, nil)
+	for i := range n {
+		for j := i; j < n; j++ {
+			symmetric.SetSym(i, j, (core.At(i, j)+core.At(j, i))/2)
+		}
+	}
+	if !eigen.Factorize(symmetric, false) {
+		return twoValues(aat, btb)
+	}
+	squares := eigen.Values(nil)
+	for i, s := range squares {
+		squares[i] = math.Sqrt(max(0, s))
+	}
+	return squares
+}
+
+// twoValues returns σ₁ by the power method on BᵀB·AAᵀ and what remains of the
+// norm tr(BᵀB·AAᵀ).
+func twoValues(aat, btb linalg.Mat[float64]) []float64 {
+	n := aat.Rows
+	trace := 0.0
+	for i := range n {
+		for k := range n {
+			trace += btb.Data[i*n+k] * aat.Data[k*n+i]
+		}
+	}
+	x, y := mat.NewVecDense(n, nil), mat.NewVecDense(n, nil)
+	for i := range n {
+		x.SetVec(i, 1+float64(i%7)/8)
+	}
+	a, b := mat.NewDense(n, n, aat.Data), mat.NewDense(n, n, btb.Data)
+	lambda := 0.0
+	for range 200 {
+		y.MulVec(a, x)
+		x.MulVec(b, y)
+		next := mat.Norm(x, 2)
+		if next == 0 || math.Abs(next-lambda) <= 1e-12*next {
+			lambda = next
+			break
+		}
+		lambda = next
+		x.ScaleVec(1/next, x)
+	}
+	return []float64{math.Sqrt(max(0, lambda)), math.Sqrt(max(0, trace-lambda))}
+}
