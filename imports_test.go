@@ -30,16 +30,20 @@ const module = "github.com/loratool/loratool"
 // format; each row says which of them a package uses.
 var below = map[string][]string{
 	"cmd/loratool": {
-		"diff", "merge", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
+		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
 	},
 	"merge": {
-		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
 	},
 	"diff": {
-		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/linalg", "internal/text",
+	},
+	"format": {
+		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/strictjson",
 	},
 	"format/dialect": {
 		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",

@@ -64,7 +64,7 @@ func Open(path string, o checkpoint.Options) (*Opened, error) {
 		}
 		return &Opened{Path: path, Kind: Adapter, Why: "it has " + dialect.ConfigName + " with peft_type " + a.Type, Adapter: a}, nil
 	}
-	base, err := checkpoint.Open(found, o)
+	base, err := openTensors(found, o)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +80,24 @@ func Open(path string, o checkpoint.Options) (*Opened, error) {
 		opened.Why = "it is a folder with safetensors weights"
 	}
 	return opened, nil
+}
+
+// openTensors opens a base, or the one weights file of a folder that is none.
+func openTensors(path string, o checkpoint.Options) (*checkpoint.Checkpoint, error) {
+	base, err := checkpoint.Open(path, o)
+	if err == nil {
+		return base, nil
+	}
+	files, _ := filepath.Glob(filepath.Join(escapeGlob(path), "*.safetensors"))
+	if len(files) != 1 {
+		return nil, err
+	}
+	return checkpoint.Open(files[0], o)
+}
+
+// escapeGlob makes a path stand for itself in filepath.Glob.
+func escapeGlob(path string) string {
+	return strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(path)
 }
 
 // configOf returns the adapter config that belongs to a folder or to an

@@ -1,6 +1,115 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+	"io"
+	"math"
 
-func newInspectCmd() *cobra.Command { return &cobra.Command{Use: "inspect PATH..."} }
-func newDemoCmd() *cobra.Command    { return &cobra.Command{Use: "demo"} }
+	"github.com/spf13/cobra"
+
+	"github.com/loratool/loratool/diff"
+	"github.com/loratool/loratool/format"
+)
+
+type inspectOptions struct {
+	json     bool
+	tensors  bool
+	spectrum bool
+}
+
+func newInspectCmd() *cobra.Command {
+	var o inspectOptions
+	cmd := &cobra.Command{
+		Use:        "inspect PATH...",
+		Short:      "Say what an adapter, a base or any safetensors file is and holds",
+		SuggestFor: []string{"info", "show", "ls", "stat"},
+		Long: `inspect says what a path holds and why it thinks so: for an adapter its type,
+ranks, alphas, scalings, targets, size, the norm and stable rank of its deltas
+(from the factors; no [out, in] matrix is formed), values that are NaN,
+infinite or all zero, and a picture of layers × modules; for a base its shards,
+dtypes and parameters. Only headers are read of a base.
+
+` + exitHelp,
+		Example: `  loratool inspect ./my-adapter
+  loratool inspect ./base ./my-adapter --json`,
+		Args: args(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runInspect(args, o, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON: one object for each path, in a list")
+	cmd.Flags().BoolVar(&o.tensors, "tensors", false, "list every tensor")
+	cmd.Flags().BoolVar(&o.spectrum, "spectrum", false, "singular values of every module")
+	return cmd
+}
+
+func runInspect(paths []string, o inspectOptions, stdout io.Writer) error {
+	var reports []inspectReport
+	var failed error
+	for i, path := range paths {
+		r, err := inspectPath(path, o)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		if reports = append(reports, r); o.json {
+			continue
+		}
+		if i > 0 {
+			io.WriteString(stdout, "\n")
+		}
+		r.print(stdout, o)
+	}
+	if o.json {
+		if err := printJSON(stdout, reports); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+// An inspectReport is what inspect knows of one path.
+type inspectReport struct {
+	Path     string         `json:"path"`
+	Kind     format.Kind    `json:"kind"`
+	Why      string         `json:"why"`
+	Adapter  *adapterReport `json:"adapter,omitempty"`
+	Base     *baseReport    `json:"base,omitempty"`
+	Tensors  []tensorReport `json:"tensors,omitempty"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+type tensorReport struct {
+	Name  string `json:"name"`
+	DType string `json:"dtype"`
+	Shape []int  `json:"shape"`
+	Bytes int64  `json:"bytes"`
+	File  string `json:"file,omitempty"`
+}
+
+func inspectPath(path string, o inspectOptions) (inspectReport, error) {
+	opened, err := format.Open(path, openOptions())
+	if err != nil {
+		return inspectReport{}, err
+	}
+	defer opened.Close()
+	r := inspectReport{Path: path, Kind: opened.Kind, Why: opened.Why}
+	if opened.Adapter != nil {
+		err = r.readAdapter(opened.Adapter, o)
+	} else {
+		err = r.readBase(opened.Base, o)
+	}
+	return r, err
+}
+
+// jsonNumber is a float64 that JSON can hold: NaN and infinities are null.
+type jsonNumber float64
+
+func (n jsonNumber) MarshalJSON() ([]byte, error) {
+	if math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) {
+		return []byte("null"), nil
+	}
+	return jsonFloat(float64(n)), nil
+}
+
+func measureOptions(o inspectOptions) diff.Options { return diff.Options{Spectrum: o.spectrum} }

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loratool/loratool/format/checkpoint"
-	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/internal/text"
@@ -80,7 +79,7 @@ func runMerge(ctx context.Context, args []string, o mergeOptions, stdout, stderr
 	if err != nil {
 		return err
 	}
-	base, err := checkpoint.Open(args[0], checkpoint.Options{CacheDirs: checkpoint.CacheDirs(os.Getenv)})
+	base, err := checkpoint.Open(args[0], openOptions())
 	if err != nil {
 		return err
 	}
@@ -91,7 +90,7 @@ func runMerge(ctx context.Context, args []string, o mergeOptions, stdout, stderr
 		if err != nil {
 			return err
 		}
-		a, err := dialect.OpenPEFT(path)
+		a, err := openAdapter(path)
 		if err != nil {
 			return err
 		}
