@@ -6,58 +6,41 @@ import (
 )
 
 // Neighbours returns the two adjacent values of a Float dtype that enclose x,
-// with their bits: equal if x is a value of d or is not finite, and both the
-// largest finite value if x is beyond it.
+// with their bits: equal if x is a value of d, and both the largest finite
+// value (or the one of least) if x is finite and beyond it. What is not finite
+// is its own neighbour, or NaN in dtypes without infinity. A zero below a
+// positive or above a negative x has the sign of x where d has a negative zero.
 func (d DType) Neighbours(x float64) (low, high float64, lowBits, highBits uint64) {
 	l := d.float()
-	toward := l.towardZero(x)
-	v := l.value(toward)
-	if v == x || math.IsNaN(x) || math.IsInf(x, 0) || toward&^l.sign == l.max {
-		return v, v, toward, toward
+	u := math.Float64bits(x)
+	if u&^sign64 >= 0x7ff<<52 {
+		bits := l.nan
+		if x == x {
+			bits = l.signed(l.overflow, u)
+		}
+		v := l.value(bits)
+		return v, v, bits, bits
 	}
-	away := toward + 1
-	if l.fnuz && toward == 0 && math.Signbit(x) {
-		away = l.sign | 1
+	inner := l.truncate(x)
+	v := l.finite(inner)
+	outer, w := inner, v
+	if v != math.Abs(x) && inner != l.max {
+		outer = inner + 1
+		w = l.finite(outer)
 	}
-	w := l.value(away)
-	if x < 0 {
-		return w, v, away, toward
+	innerBits, outerBits := l.signed(inner, u), l.signed(outer, u)
+	if u < sign64 {
+		return v, w, innerBits, outerBits
 	}
-	return v, w, toward, away
-}
-
-// towardZero returns the bits of x rounded toward zero.
-func (l *layout) towardZero(x float64) uint64 {
-	if math.IsNaN(x) || math.IsInf(x, 0) {
-		return l.round(x)
+	if innerBits == 0 {
+		return -w, 0, outerBits, 0 // no negative zero
 	}
-	switch l.mantissa {
-	case 52:
-		return math.Float64bits(x)
-	case 23:
-		return uint64(floor32(x))
-	case 7:
-		return uint64(floor32(x) >> 16)
-	}
-	bits := l.magnitude(math.Abs(x), math.Floor)
-	if bits == l.overflow && !math.IsInf(x, 0) {
-		bits = l.max
-	}
-	return l.signed(bits, x)
-}
-
-// floor32 returns the bits of x as float32, rounded toward zero.
-func floor32(x float64) uint32 {
-	f := float32(x)
-	u := math.Float32bits(f)
-	if math.Abs(float64(f)) > math.Abs(x) {
-		u--
-	}
-	return u
+	return -w, -v, outerBits, innerBits
 }
 
 // Ordinal maps the bits of a Float dtype to integers in the order of their
-// values: −0 comes just before +0, and NaNs beyond the infinities.
+// values: −0 comes just before +0, and NaNs beyond the infinities. In the FNUZ
+// dtypes the NaN takes the place of −0.
 func (d DType) Ordinal(bits uint64) int64 {
 	l := d.float()
 	if bits&l.sign != 0 {
