@@ -61,9 +61,13 @@ func MeasureModule(m *adapter.Module, o Options) (Measure, error) {
 	for e := range experts {
 		ae := linalg.Mat[float64]{Data: a[e*rank*in:], Rows: rank, Cols: in, RowStride: in, ColStride: 1}
 		be := linalg.Mat[float64]{Data: b[e:], Rows: out, Cols: rank, RowStride: experts * rank, ColStride: experts}
-		values := singular(gram(ae), gram(be.T()), o.Spectrum || rank <= 64)
-		for _, v := range values {
-			square += s * s * v * v
+		aat, btb := gram(ae), gram(be.T())
+		square += s * s * max(0, trace(btb, aat))
+		if !o.Spectrum && rank > 64 {
+			r.Largest = max(r.Largest, s*largest(aat, btb))
+			continue
+		}
+		for _, v := range singular(aat, btb) {
 			r.Largest = max(r.Largest, s*v)
 			if o.Spectrum {
 				r.Spectrum = append(r.Spectrum, s*v)
@@ -110,16 +114,12 @@ func gram(m linalg.Mat[float64]) linalg.Mat[float64] {
 	return g
 }
 
-// singular returns the singular values of B·A from AAᵀ and BᵀB. Without all it
-// returns two numbers that have the same norm and the same largest value.
-func singular(aat, btb linalg.Mat[float64], all bool) []float64 {
+// singular returns the singular values of B·A from AAᵀ and BᵀB.
+func singular(aat, btb linalg.Mat[float64]) []float64 {
 	n := aat.Rows
-	if !all {
-		return twoValues(aat, btb)
-	}
 	var eigen mat.EigenSym
 	if !eigen.Factorize(mat.NewSymDense(n, btb.Data), true) {
-		return twoValues(aat, btb)
+		return []float64{largest(aat, btb)}
 	}
 	values := eigen.Values(nil)
 	var v mat.Dense
@@ -141,7 +141,7 @@ func singular(aat, btb linalg.Mat[float64], all bool) []float64 {
 		}
 	}
 	if !eigen.Factorize(symmetric, false) {
-		return twoValues(aat, btb)
+		return []float64{largest(aat, btb)}
 	}
 	squares := eigen.Values(nil)
 	for i, s := range squares {
@@ -150,23 +150,27 @@ func singular(aat, btb linalg.Mat[float64], all bool) []float64 {
 	return squares
 }
 
-// twoValues returns σ₁ by the power method on BᵀB·AAᵀ and what remains of the
-// norm tr(BᵀB·AAᵀ).
-func twoValues(aat, btb linalg.Mat[float64]) []float64 {
-	n := aat.Rows
-	trace := 0.0
+// trace returns tr(X·Y) of two square matrices: with BᵀB and AAᵀ it is ‖B·A‖².
+func trace(x, y linalg.Mat[float64]) float64 {
+	n, sum := x.Rows, 0.0
 	for i := range n {
 		for k := range n {
-			trace += btb.Data[i*n+k] * aat.Data[k*n+i]
+			sum += x.Data[i*n+k] * y.Data[k*n+i]
 		}
 	}
+	return sum
+}
+
+// largest returns σ₁ of B·A by the power method on BᵀB·AAᵀ.
+func largest(aat, btb linalg.Mat[float64]) float64 {
+	n := aat.Rows
 	x, y := mat.NewVecDense(n, nil), mat.NewVecDense(n, nil)
 	for i := range n {
 		x.SetVec(i, 1+float64(i%7)/8)
 	}
 	a, b := mat.NewDense(n, n, aat.Data), mat.NewDense(n, n, btb.Data)
 	lambda := 0.0
-	for range 200 {
+	for range 1000 {
 		y.MulVec(a, x)
 		x.MulVec(b, y)
 		next := mat.Norm(x, 2)
@@ -177,5 +181,5 @@ func twoValues(aat, btb linalg.Mat[float64]) []float64 {
 		lambda = next
 		x.ScaleVec(1/next, x)
 	}
-	return []float64{math.Sqrt(max(0, lambda)), math.Sqrt(max(0, trace-lambda))}
+	return math.Sqrt(max(0, lambda))
 }

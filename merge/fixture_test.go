@@ -3,7 +3,6 @@ package merge
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -140,7 +139,5 @@ func compareBits(t testing.TB, what string, got safetensors.NamedData, want []by
 		t.Errorf("%s: %d of %d elements differ from the correctly rounded result", what, bad, len(want)/width)
 	}
 }
-
-func shapeName(shape []int) string { return fmt.Sprint(shape) }
 
 var inf = math.Inf(1)

@@ -48,10 +48,10 @@ func (t *TensorReport) set(s Stats) {
 	t.Relative, t.Kept, t.Changed, t.Elements = s.Relative(), s.Kept(), s.Changed, s.Elements
 }
 
-// minKept is the share of the update below which a merge is warned about
+// MinKept is the share of the update below which a merge is warned about
 // (rounding.md: below it the merged model measurably differs from the
 // adapter).
-const minKept = 0.95
+const MinKept = 0.95
 
 // Report describes the plan before it is carried out.
 func (p *Plan) Report() *Report {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/loratool/loratool/internal/publish"
+	"github.com/loratool/loratool/internal/text"
 )
 
 // Write carries the plan out. The output appears under its name complete or
@@ -26,6 +27,7 @@ func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.finish(r)
 	return r, nil
 }
 
@@ -92,7 +94,14 @@ func (p *Plan) account(r *Report, stats map[*change]Stats) {
 			p.total.merge(s)
 		}
 	}
+}
+
+// finish sums up and warns about what rounding swallowed.
+func (p *Plan) finish(r *Report) {
 	r.Total.set(p.total)
+	if r.Total.Kept < MinKept {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("rounding kept %s of the update: use --rounding stochastic, which keeps all of it on average, or a wider --dtype", text.Percent(r.Total.Kept)))
+	}
 }
 
 func (p *Plan) writeFolder(ctx context.Context, out string, r *Report) error {
@@ -104,7 +113,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report) error {
 	w := &writer{progress: p.progress}
 	for i, f := range p.files {
 		if f.clone != "" {
-			cloned, err := p.copyShard(d, f)
+			cloned, err := p.copyShard(ctx, d, f)
 			if err != nil {
 				return err
 			}
@@ -129,15 +138,13 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report) error {
 	return d.Commit()
 }
 
-func (p *Plan) copyShard(d *publish.Dir, f outFile) (cloned bool, err error) {
+func (p *Plan) copyShard(ctx context.Context, d *publish.Dir, f outFile) (cloned bool, err error) {
 	path := d.Path(f.name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return false, err
 	}
 	d.Expect(f.name, f.size)
-	cloned, err = publish.CopyFile(path, f.clone)
-	p.progress(f.size)
-	return cloned, err
+	return publish.CopyFileContext(ctx, path, f.clone, p.progress)
 }
 
 func (p *Plan) writeShard(ctx context.Context, d *publish.Dir, w *writer, f outFile, r *Report) error {

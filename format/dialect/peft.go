@@ -140,9 +140,7 @@ func (c *peftConfig) assemble(a *adapter.Adapter, f *safetensors.File) error {
 		}
 	}
 	for _, r := range others {
-		if err := c.replacement(a, r); err != nil {
-			return err
-		}
+		c.replacement(a, r)
 	}
 	if len(a.Modules)+len(a.Replacements)+len(a.Tokens) == 0 {
 		return fault(a, "AD026", "", "no LoRA tensors among the %d of the file", len(f.Header().Tensors()))

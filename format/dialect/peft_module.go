@@ -229,7 +229,7 @@ func (c *peftConfig) tokenRows(a *adapter.Adapter, path string, rows adapter.Ten
 }
 
 // replacement says why a tensor without LoRA marker is in the file.
-func (c *peftConfig) replacement(a *adapter.Adapter, r adapter.Replacement) error {
+func (c *peftConfig) replacement(a *adapter.Adapter, r adapter.Replacement) {
 	switch {
 	case c.isSaved(r.Name):
 		r.Reason = "modules_to_save"
@@ -238,10 +238,10 @@ func (c *peftConfig) replacement(a *adapter.Adapter, r adapter.Replacement) erro
 	case strings.HasSuffix(r.Name, ".weight"):
 		r.Reason = "embedding" // save_embedding_layers, or a head that task_type saves
 	default:
-		return fault(a, "AD020", r.Value.Name, "not a part of a LoRA adapter, and the config names no module to save that it belongs to")
+		a.Warnings = append(a.Warnings, &rule.Error{File: a.Source, Tensor: r.Value.Name, Rule: "AD020",
+			Err: fmt.Errorf("not a part of a LoRA module, and the config names no module to save that it belongs to")})
 	}
 	a.Replacements = append(a.Replacements, r)
-	return nil
 }
 
 // isSaved matches modules_to_save as PEFT does: whole components of the path.

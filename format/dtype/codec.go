@@ -61,8 +61,25 @@ func float32FromF16(h uint16) uint32 {
 func encode32F16(k *kernels, dst []byte, src []float32) {
 	n := head(k.encode32F16, len(src), dst, src)
 	for i := n; i < len(src); i++ {
-		binary.LittleEndian.PutUint16(dst[2*i:], uint16(binary16.round(wide(src[i]))))
+		binary.LittleEndian.PutUint16(dst[2*i:], f16FromFloat32(math.Float32bits(src[i])))
 	}
+}
+
+// f16FromFloat32 rounds the bits of a float32 to nearest even.
+func f16FromFloat32(u uint32) uint16 {
+	sign := uint16(u >> 16 & 0x8000)
+	a := u &^ (1 << 31)
+	switch {
+	case a > 0x7f800000:
+		return uint16(binary16.nan)
+	case a >= 0x47800000: // 2^16 and above
+		return sign | 0x7c00
+	case a < 0x38800000: // below 2^-14: the last bit of 0.5 is worth 2^-24
+		f := math.Float32frombits(a) + 0.5
+		return sign | uint16(math.Float32bits(f)-0x3f000000)
+	}
+	a -= (127 - 15) << 23
+	return sign | uint16((a+0xfff+a>>13&1)>>13)
 }
 
 func decode64F16(k *kernels, dst []float64, src []byte) { widen(k, decode32F16, 2, dst, src) }

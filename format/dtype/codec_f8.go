@@ -1,11 +1,12 @@
 package dtype
 
+import "math"
+
 // A tiny is a float dtype of 8 bits.
 type tiny struct {
 	layout
-	values [256]float32
-	decode decode8
-	encode encode8
+	values           [256]float32
+	decoder, encoder [8]uint32 // for the vector kernels
 }
 
 var (
@@ -19,64 +20,54 @@ var (
 	e5m2fnuz = newTiny(layout{width: 1, mantissa: 2, emin: -15, max: 0x7f, overflow: 0x80, nan: 0x80, sign: 0x80, fnuz: true})
 )
 
-// A decode8 holds what the vector kernels need to know of a dtype of 8 bits to
-// decode it, as the kernels' comment says.
-type decode8 struct {
-	shift    uint32  // 23 - mantissa
-	rebias   uint32  // of the shifted bits to float32
-	normal   uint32  // magnitude of the smallest normal value
-	unit     float32 // smallest subnormal value
-	flip     uint32  // NaN is (bits^flip)&mask > limit
-	mask     uint32
-	limit    uint32
-	infinity uint32 // magnitude of infinity, or what no magnitude is
-}
-
-// An encode8 does the same for encoding.
-type encode8 struct {
-	shift    uint32  // 23 - mantissa
-	rebias   uint32  // of the shifted bits to float32
-	normal   uint32  // float32 bits of the smallest normal value
-	half     uint32  // a half of the last bit, less one
-	one      float32 // whose last bit is worth that of the dtype
-	max      uint32
-	overflow uint32
-	nan      uint32
-	signed   uint32 // 1 if there is a negative zero, else 0
-}
-
 func newTiny(l layout) *tiny {
 	t := &tiny{layout: l}
 	for bits := range t.values {
 		t.values[bits] = float32(l.value(uint64(bits)))
 	}
-	shift := uint32(23 - l.mantissa)
-	rebias := uint32(l.emin-1+127) << 23
-	t.decode = decode8{
-		shift: shift, rebias: rebias, normal: 1 << l.mantissa, unit: float32(pow2(l.emin - l.mantissa)),
-		mask: 0x7f, limit: uint32(l.max), infinity: 0x100,
-	}
-	t.encode = encode8{
-		shift: shift, rebias: rebias, normal: rebias + 1<<23, half: 1<<(shift-1) - 1,
-		one: float32(pow2(l.emin - l.mantissa + 23)),
-		max: uint32(l.max), overflow: uint32(l.overflow), nan: uint32(l.nan), signed: 1,
-	}
-	if l.overflow != l.nan { // there are infinities
-		t.decode.infinity, t.decode.limit = uint32(l.overflow), uint32(l.overflow)
-	}
-	if l.fnuz {
-		t.decode.flip, t.decode.mask, t.decode.limit = 0x7f, 0xff, 0xfe
-		t.encode.signed = 0
-	}
+	t.decoder, t.encoder = l.decoderConstants(), l.encoderConstants()
 	return t
 }
+
+// decoderConstants returns what decode32F8 kernels need to know of a dtype:
+// shift, rebias, normal, unit, infinity, flip, mask, limit, as the stubs use
+// them.
+func (l *layout) decoderConstants() [8]uint32 {
+	infinity, limit := uint32(0x100), uint32(l.max) // none
+	if l.overflow != l.nan {
+		infinity, limit = uint32(l.overflow), uint32(l.overflow)
+	}
+	flip, mask := uint32(0), uint32(0x7f)
+	if l.fnuz { // the NaN is what flips to 0xff
+		flip, mask, limit = 0x7f, 0xff, 0xfe
+	}
+	unit := math.Float32bits(float32(pow2(l.emin - l.mantissa)))
+	return [8]uint32{uint32(23 - l.mantissa), l.rebias32(), 1 << l.mantissa, unit, infinity, flip, mask, limit}
+}
+
+// encoderConstants returns what encode32F8 kernels need to know of a dtype:
+// shift, add, normal, one, max, overflow, nan, signed, as the stubs use them.
+func (l *layout) encoderConstants() [8]uint32 {
+	shift := 23 - l.mantissa
+	half := uint32(1)<<(shift-1) - 1 // of the last bit, less one
+	one := math.Float32bits(float32(pow2(l.emin - l.mantissa + 23)))
+	signed := uint32(1)
+	if l.fnuz {
+		signed = 0
+	}
+	rebias := l.rebias32()
+	return [8]uint32{uint32(shift), half - rebias, rebias + 1<<23, one, uint32(l.max), uint32(l.overflow), uint32(l.nan), signed}
+}
+
+// rebias32 is rebias to float32.
+func (l *layout) rebias32() uint32 { return uint32(l.emin-1+127) << 23 }
 
 func (t *tiny) decode32(k *kernels, dst []float32, src []byte) {
 	n := len(dst) / block * block
 	if k.decode32F8 == nil {
 		n = 0
 	} else if n > 0 {
-		k.decode32F8(n, &dst[0], &src[0], &t.decode)
+		k.decode32F8(n, &dst[0], &src[0], &t.decoder[0])
 	}
 	for i := n; i < len(dst); i++ {
 		dst[i] = t.values[src[i]]
@@ -88,7 +79,7 @@ func (t *tiny) encode32(k *kernels, dst []byte, src []float32) {
 	if k.encode32F8 == nil {
 		n = 0
 	} else if n > 0 {
-		k.encode32F8(n, &dst[0], &src[0], &t.encode)
+		k.encode32F8(n, &dst[0], &src[0], &t.encoder[0])
 	}
 	for i := n; i < len(src); i++ {
 		dst[i] = byte(t.round(wide(src[i])))

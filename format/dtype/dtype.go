@@ -125,7 +125,7 @@ func (d DType) check(n, bytes int, opaque bool) {
 	if opaque {
 		panic(fmt.Sprintf("dtype: no such codec of %v", d))
 	}
-	if n*d.Bits() != bytes*8 {
+	if uint64(n)*uint64(d.Bits()) != uint64(bytes)*8 {
 		panic(fmt.Sprintf("dtype: %d values of %v beside %d bytes", n, d, bytes))
 	}
 }

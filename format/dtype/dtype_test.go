@@ -1,9 +1,10 @@
 package dtype
 
 import (
+	"bytes"
 	"fmt"
 	"math"
-	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -11,8 +12,8 @@ func TestTableIsComplete(t *testing.T) {
 	names := map[string]bool{}
 	for d := range numDTypes {
 		r := dtypes[d]
-		if r.name == "" || r.bits == 0 || names[r.name] {
-			t.Errorf("dtype %d: incomplete row %q of %d bits", d, r.name, r.bits)
+		if r.name == "" || r.bits == 0 || r.max == 0 || names[r.name] {
+			t.Errorf("dtype %d: incomplete row %q of %d bits up to %v", d, r.name, r.bits, r.max)
 		}
 		names[r.name] = true
 		got, ok := Parse(r.name)
@@ -23,8 +24,18 @@ func TestTableIsComplete(t *testing.T) {
 		if d.Float() != whole {
 			t.Errorf("%v: a float dtype has all four codecs, others lack some", d)
 		}
-		if d.Float() && r.layout.width*8 != r.bits {
-			t.Errorf("%v: layout of %d bytes, row of %d bits", d, r.layout.width, r.bits)
+		if d.Float() && (r.layout.width*8 != r.bits || define(r.layout, r.layout.max) != r.max) {
+			t.Errorf("%v: layout of %d bytes up to %v, row of %d bits up to %v", d, r.layout.width, define(r.layout, r.layout.max), r.bits, r.max)
+		}
+		if want := map[bool]DType{true: F32, false: F64}[d.Float() && d != F32 && d != F64]; d.Working() != want {
+			t.Errorf("%v: Working() = %v, want %v", d, d.Working(), want)
+		}
+	}
+	// The names of the enum of safetensors 0.8.
+	spelt := "BOOL F4 F6_E2M3 F6_E3M2 U8 I8 F8_E5M2 F8_E4M3 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ I16 U16 F16 BF16 I32 U32 F32 C64 F64 I64 U64"
+	for i, name := range strings.Fields(spelt) {
+		if DType(i) >= numDTypes || DType(i).String() != name {
+			t.Errorf("dtype %d is not %s", i, name)
 		}
 	}
 	if len(names) != 22 {
@@ -46,7 +57,7 @@ func TestNearest(t *testing.T) {
 // narrowTypes are the dtypes small enough to try every value.
 var narrowTypes = []DType{F16, BF16, F8_E4M3, F8_E5M2, F8_E4M3FNUZ, F8_E5M2FNUZ}
 
-func bytesOf(d DType, bits uint64) []byte {
+func fileBytes(d DType, bits uint64) []byte {
 	b := make([]byte, d.Bits()/8)
 	for i := range b {
 		b[i] = byte(bits >> (8 * i))
@@ -54,22 +65,16 @@ func bytesOf(d DType, bits uint64) []byte {
 	return b
 }
 
-// scalar decodes and encodes one value by all codecs and fails where they
-// disagree.
+// decodeOne decodes one value by both codecs, which must agree.
 func decodeOne(t *testing.T, d DType, bits uint64) float64 {
 	t.Helper()
-	var x [1]float64
-	var f [1]float32
-	d.Decode64(x[:], bytesOf(d, bits))
-	d.Decode32(f[:], bytesOf(d, bits))
-	want := dtypes[d].layout.value(bits)
-	if math.Float64bits(x[0]) != math.Float64bits(want) && want == want || want != want != (x[0] != x[0]) {
-		t.Fatalf("%v %#x: Decode64 = %v, want %v", d, bits, x[0], want)
+	f64, f32 := make([]float64, 1), make([]float32, 1)
+	d.Decode64(f64, fileBytes(d, bits))
+	d.Decode32(f32, fileBytes(d, bits))
+	if math.Float64bits(f64[0]) != math.Float64bits(wide(f32[0])) {
+		t.Fatalf("%v %#x: Decode64 = %v, Decode32 = %v", d, bits, f64[0], f32[0])
 	}
-	if float64(f[0]) != want && want == want {
-		t.Fatalf("%v %#x: Decode32 = %v, want %v", d, bits, f[0], want)
-	}
-	return x[0]
+	return f64[0]
 }
 
 func encodeOne(d DType, x float64) uint64 {
@@ -78,55 +83,43 @@ func encodeOne(d DType, x float64) uint64 {
 	return d.Bits64(b, 0)
 }
 
-func TestEveryNarrowValue(t *testing.T) {
+// TestMidpoints encodes every midpoint of neighbours and what lies one step of
+// float64, or of float32, to its sides.
+func TestMidpoints(t *testing.T) {
 	for _, d := range narrowTypes {
-		l := dtypes[d].layout
-		for bits := range uint64(1) << d.Bits() {
-			x := decodeOne(t, d, bits)
-			got := encodeOne(d, x)
-			if x != x {
-				if got != l.nan {
-					t.Fatalf("%v: NaN %#x encodes to %#x, want %#x", d, bits, got, l.nan)
-				}
-				continue
-			}
-			if got != bits {
-				t.Fatalf("%v: %#x decodes to %v, encodes to %#x", d, bits, x, got)
-			}
-			b := make([]byte, d.Bits()/8)
-			d.Encode32(b, []float32{float32(x)})
-			if got := d.Bits64(b, 0); got != bits {
-				t.Fatalf("%v: Encode32(%v) = %#x, want %#x", d, x, got, bits)
-			}
-			if d.FromOrdinal(d.Ordinal(bits)) != bits {
-				t.Fatalf("%v: ordinal of %#x does not invert", d, bits)
-			}
-		}
+		testMidpoints(t, d, dtypes[d].encode64, math.Nextafter)
+		testMidpoints(t, d, dtypes[d].encode32, math.Nextafter32)
 	}
 }
 
-// TestMidpoints tries every midpoint of neighbours and what lies one float64
-// step to its sides.
-func TestMidpoints(t *testing.T) {
-	for _, d := range narrowTypes {
-		l := dtypes[d].layout
-		for bits := range l.max {
-			low, high := l.value(bits), l.value(bits+1)
-			mid := low + (high-low)/2
-			even := bits + bits&1
-			for _, c := range []struct {
-				x    float64
-				want uint64
-			}{
-				{mid, even}, {math.Nextafter(mid, 0), bits}, {math.Nextafter(mid, math.Inf(1)), bits + 1},
-				{math.Nextafter(low, math.Inf(1)), bits}, {math.Nextafter(high, 0), bits + 1},
-			} {
-				for _, sign := range []float64{1, -1} {
-					want := l.signed(c.want, math.Float64bits(sign*c.x))
-					if got := encodeOne(d, sign*c.x); got != want {
-						t.Fatalf("%v: Encode64(%b) = %#x, want %#x", d, sign*c.x, got, want)
-					}
-				}
+func testMidpoints[T float32 | float64](t *testing.T, d DType, encode func(*kernels, []byte, []T), next func(x, y T) T) {
+	t.Helper()
+	l := dtypes[d].layout
+	var src []T
+	var want []byte
+	add := func(x T, magnitude uint64) {
+		src = append(src, x, -x)
+		want = append(want, fileBytes(d, magnitude)...)
+		if !l.fnuz || magnitude != 0 {
+			magnitude |= l.sign
+		}
+		want = append(want, fileBytes(d, magnitude)...)
+	}
+	for bits := range l.max {
+		low, high := T(define(l, bits)), T(define(l, bits+1))
+		mid := low + (high-low)/2
+		add(mid, bits+bits&1)
+		add(next(mid, 0), bits)
+		add(next(mid, high), bits+1)
+		add(next(low, high), bits)
+		add(next(high, 0), bits+1)
+	}
+	for _, k := range all() {
+		got := make([]byte, len(want))
+		encode(k, got, src)
+		for i, x := range src {
+			if g, w := d.Bits64(got, i), d.Bits64(want, i); g != w {
+				t.Fatalf("%s %v: %x (%T) encodes to %#x, want %#x", k.name, d, x, x, g, w)
 			}
 		}
 	}
@@ -155,47 +148,6 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-// TestRandom holds the fast codecs against the layout on random bit patterns
-// of float32 and float64.
-func TestRandom(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for d := range numDTypes {
-		if !d.Float() {
-			continue
-		}
-		l := dtypes[d].layout
-		for range 200_000 {
-			x := math.Float64frombits(r.Uint64())
-			if r.IntN(2) == 0 {
-				x = float64(math.Float32frombits(r.Uint32()))
-			}
-			if r.IntN(3) == 0 {
-				x = r.NormFloat64() * math.Exp2(float64(r.IntN(60)-40))
-			}
-			want := l.round(x)
-			if d == F64 || x != x {
-				continue // NaN payloads pass through
-			}
-			if got := encodeOne(d, x); got != want {
-				t.Fatalf("%v: Encode64(%b) = %#x, want %#x", d, x, got, want)
-			}
-			low, high, lowBits, highBits := d.Neighbours(x)
-			if x != x || math.IsInf(x, 0) {
-				continue
-			}
-			if l.value(lowBits) != low || l.value(highBits) != high || low > high {
-				t.Fatalf("%v: Neighbours(%b) = %v %v %#x %#x", d, x, low, high, lowBits, highBits)
-			}
-			if max := d.MaxFinite(); math.Abs(x) <= max && (x < low || x > high || want != lowBits && want != highBits && low != 0) {
-				t.Fatalf("%v: Neighbours(%b) = %v %v do not enclose it", d, x, low, high)
-			}
-			if low != high && d.Ordinal(highBits)-d.Ordinal(lowBits) != 1 && low != 0 && high != 0 {
-				t.Fatalf("%v: Neighbours(%b) = %#x %#x are not adjacent", d, x, lowBits, highBits)
-			}
-		}
-	}
-}
-
 func TestIntegers(t *testing.T) {
 	for _, c := range []struct {
 		d    DType
@@ -213,37 +165,44 @@ func TestIntegers(t *testing.T) {
 	}
 }
 
+// TestMaxFinite reads the largest pattern of the integers.
+func TestMaxFinite(t *testing.T) {
+	for _, d := range []DType{U8, I8, U16, I16, U32, I32, U64, I64} {
+		b := bytes.Repeat([]byte{0xff}, d.Bits()/8)
+		if d.String()[0] == 'I' {
+			b[len(b)-1] = 0x7f
+		}
+		x := make([]float64, 1)
+		if d.Decode64(x, b); x[0] != d.MaxFinite() {
+			t.Errorf("%v: largest is %v, MaxFinite() = %v", d, x[0], d.MaxFinite())
+		}
+	}
+}
+
+func TestPanics(t *testing.T) {
+	for name, f := range map[string]func(){
+		"short source":      func() { BF16.Decode32(make([]float32, 2), make([]byte, 3)) },
+		"long source":       func() { F64.Decode64(make([]float64, 1), make([]byte, 16)) },
+		"short destination": func() { F32.Encode32(make([]byte, 4), make([]float32, 2)) },
+		"opaque":            func() { F4.Decode64(make([]float64, 2), make([]byte, 1)) },
+		"integer":           func() { I8.Encode64(make([]byte, 1), make([]float64, 1)) },
+		"ordinal":           func() { U8.Ordinal(1) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
 func Example() {
 	d, _ := Parse("BF16")
 	b := make([]byte, 2)
 	d.Encode64(b, []float64{1 + 0x1p-8}) // between two values, a tie
 	fmt.Println(d, d.Bits(), d.Bits64(b, 0) == 0x3f80)
 	// Output: BF16 16 true
-}
-
-func BenchmarkCodecs(b *testing.B) {
-	const n = 1024
-	f32, f64 := make([]float32, n), make([]float64, n)
-	for i := range f32 {
-		f32[i] = float32(i)*0.001 - 0.5
-		f64[i] = float64(f32[i])
-	}
-	for _, d := range []DType{BF16, F16, F32, F8_E4M3} {
-		raw := make([]byte, n*d.Bits()/8)
-		d.Encode32(raw, f32)
-		for _, c := range []struct {
-			name string
-			run  func()
-		}{
-			{"Decode32", func() { d.Decode32(f32, raw) }}, {"Encode32", func() { d.Encode32(raw, f32) }},
-			{"Decode64", func() { d.Decode64(f64, raw) }}, {"Encode64", func() { d.Encode64(raw, f64) }},
-		} {
-			b.Run(fmt.Sprintf("%v/%s", d, c.name), func(b *testing.B) {
-				b.SetBytes(int64(len(raw)))
-				for b.Loop() {
-					c.run()
-				}
-			})
-		}
-	}
 }

@@ -16,8 +16,8 @@ type kernels struct {
 	encode32F16  func(n int, dst *byte, src *float32)
 	decode64F32  func(n int, dst *float64, src *byte)
 	encode64F32  func(n int, dst *byte, src *float64)
-	decode32F8   func(n int, dst *float32, src *byte, c *decode8)
-	encode32F8   func(n int, dst *byte, src *float32, c *encode8)
+	decode32F8   func(n int, dst *float32, src *byte, c *uint32)
+	encode32F8   func(n int, dst *byte, src *float32, c *uint32)
 }
 
 var generic = kernels{name: "generic"}

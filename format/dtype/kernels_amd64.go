@@ -7,11 +7,27 @@ import "golang.org/x/sys/cpu"
 //go:generate go run -C ../../tools/asmgen ./codec -out ../../format/dtype/codec_amd64.s -stubs ../../format/dtype/codec_gen.go -pkg dtype
 
 var avx2 = kernels{
-	name: "avx2",
+	name:         "avx2",
+	decode32BF16: decode32BF16AVX2,
+	encode32BF16: encode32BF16AVX2,
+	decode32F16:  decode32F16AVX2,
+	encode32F16:  encode32F16AVX2,
+	decode64F32:  decode64F32AVX2,
+	encode64F32:  encode64F32AVX2,
+	decode32F8:   decode32F8AVX2,
+	encode32F8:   encode32F8AVX2,
 }
 
 var avx512 = kernels{
-	name: "avx512",
+	name:         "avx512",
+	decode32BF16: decode32BF16AVX512,
+	encode32BF16: encode32BF16AVX512,
+	decode32F16:  decode32F16AVX512,
+	encode32F16:  encode32F16AVX512,
+	decode64F32:  decode64F32AVX512,
+	encode64F32:  encode64F32AVX512,
+	decode32F8:   decode32F8AVX512,
+	encode32F8:   encode32F8AVX512,
 }
 
 // best returns the fastest implementation that the processor has and GODEBUG

@@ -33,7 +33,7 @@ func (d DType) Neighbours(x float64) (low, high float64, lowBits, highBits uint6
 		return v, w, innerBits, outerBits
 	}
 	if innerBits == 0 {
-		return -w, 0, outerBits, 0 // no negative zero
+		return 0 - w, 0, outerBits, 0 // no negative zero
 	}
 	return -w, -v, outerBits, innerBits
 }
