@@ -32,6 +32,7 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
+		"testdata/stories260k",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -49,18 +50,19 @@ var below = map[string][]string{
 		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/publish", "internal/strictjson", "internal/text",
 	},
-	"format/adapter":      {"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
-	"format/checkpoint":   {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
-	"format/safetensors":  {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
-	"format/dtype":        {"format/rule", "internal/text"},
-	"format/rule":         {"internal/text"},
-	"internal/linalg":     {},
-	"internal/mmap":       {},
-	"internal/progress":   {"internal/text"},
-	"internal/publish":    {"internal/text"},
-	"internal/strictjson": {},
-	"internal/text":       {},
-	"test/fault":          {}, // drives the built command only
+	"format/adapter":       {"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
+	"format/checkpoint":    {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
+	"format/safetensors":   {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
+	"format/dtype":         {"format/rule", "internal/text"},
+	"format/rule":          {"internal/text"},
+	"internal/linalg":      {},
+	"internal/mmap":        {},
+	"internal/progress":    {"internal/text"},
+	"internal/publish":     {"internal/text"},
+	"internal/strictjson":  {},
+	"internal/text":        {},
+	"testdata/stories260k": {}, // files
+	"test/fault":           {}, // drives the built command only
 }
 
 // thirdParty says which packages may import a module of others. A row that

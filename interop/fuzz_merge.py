@@ -99,7 +99,7 @@ def random_config(rng, family):
     if pattern and isinstance(kw["target_modules"], list) and rng.random() < 0.2:
         kw["layers_to_transform"] = [rng.randint(0, 1)]
         kw["layers_pattern"] = pattern
-    if family in (llama, qwen2) and "embed_tokens" not in kw["target_modules"] and rng.random() < 0.15:
+    if family in (llama, qwen2) and isinstance(kw["target_modules"], list) and not {"embed_tokens", "lm_head"} & set(kw["target_modules"]) and rng.random() < 0.15:
         kw["trainable_token_indices"] = sorted(rng.sample(range(V), 4))
     if family is gpt2:
         kw["fan_in_fan_out"] = rng.random() < 0.5
@@ -114,11 +114,6 @@ def randomize(model, g):
             p.data.copy_(torch.randn(p.shape, generator=g) * 0.1)
         elif p.requires_grad:
             p.data.add_((torch.randn(p.shape, generator=g) * 0.1).to(p.dtype))
-
-
-def tied_skip(family, kw, tie):
-    """loratool unties a pair of which one side changes; PEFT changes both."""
-    return [k for k in ("embed_tokens", "lm_head", "wte") if k in kw["target_modules"]]
 
 
 def one(case, rng, args, work):
@@ -146,9 +141,12 @@ def one(case, rng, args, work):
                 p.data = p.data.to(torch.bfloat16 if rng.random() < 0.5 else torch.float16)
     pm.save_pretrained(ad)
     run = subprocess.run([args.loratool, "merge", base, ad, "-o", out], capture_output=True, text=True)
+    try:
+        expected = peft_float64(family, base, ad)
+    except RuntimeError as e:  # patterns are saved sorted: their order can be another one
+        return run.returncode == 3, f"{what}\n  PEFT cannot load it ({str(e)[:80]}), loratool exits {run.returncode}"
     if run.returncode != 0:
         return False, f"{what}\n  exit {run.returncode}: {run.stderr.strip()}"
-    expected = peft_float64(family, base, ad)
     got, names = {}, {}
     for f in sorted(os.listdir(out)):
         if f.endswith(".safetensors"):
@@ -171,7 +169,7 @@ def one(case, rng, args, work):
                 continue
             e = expected[name]
             want = round_once(e, t.dtype) if t.dtype.is_floating_point else e
-        if not torch.equal(t.view(torch.uint8), want.contiguous().view(torch.uint8)):
+        if not torch.equal(t.reshape(-1).view(torch.uint8), want.contiguous().reshape(-1).view(torch.uint8)):
             n = (t != want).sum().item()
             if n and near_tie(t, want, expected[name]):
                 continue

@@ -197,7 +197,7 @@ func (ts *targets) skip(a *adapter.Adapter) (*adapter.Adapter, []string, error) 
 func (ts *targets) check() error {
 	for _, name := range ts.names {
 		t := ts.byName[name]
-		if t.replace != nil && len(t.updates)+len(t.biases)+len(t.rows) > 0 {
+		if t.replace != nil && len(t.updates)+len(t.rows) > 0 { // a bias may be replaced and then added to
 			return fmt.Errorf("tensor %q is replaced by %s and also updated", name, t.replace.by.Source)
 		}
 		if len(t.rows) > 0 && len(t.updates) > 0 {

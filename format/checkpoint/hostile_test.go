@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write testdata/hostile/manifest.tsv")
 
 const (
-	mostTime  = 5 * time.Second
+	mostTime  = slowdown * 5 * time.Second
 	mostBytes = 512 << 20
 )
 
