@@ -3,6 +3,7 @@ package merge
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -63,9 +64,7 @@ func writeAdapter(t testing.TB, config map[string]any, tensors ...safetensors.Na
 	t.Helper()
 	dir := t.TempDir()
 	c := map[string]any{"peft_type": "LORA", "r": 4, "lora_alpha": 6, "peft_version": "0.21.2"}
-	for k, v := range config {
-		c[k] = v
-	}
+	maps.Copy(c, config)
 	data, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
