@@ -29,18 +29,16 @@ type computer[T linalg.Float] struct {
 	plane   int
 	laid    []laidTerm[T]
 
-	left       []T
-	leftNorms  []float64
-	d, part    []T
-	w, lo, hi  []T
-	other      []byte
-	bounds     []float64 // error bound of d by row of the block
-	exact      exact
-	epsilon    float64 // unit roundoff of T
-	headroom   float64 // largest magnitude of a delta that cannot overflow T
-	addBounds  func(lo, hi, w, d []T, e T)
-	update     func(w, merged, d []T) (sumW2, dot float64, changed int)
-	sumSquares func(d []T) float64
+	left      []T
+	d, part   []T
+	w, lo, hi []T
+	other     []byte
+	bounds    []float64 // error bound of d by row of the block
+	exact     exact
+	epsilon   float64 // unit roundoff of T
+	headroom  float64 // largest magnitude of a delta that cannot overflow T
+	addBounds func(lo, hi, w, d []T, e T)
+	update    func(w, merged, d []T) (sumW2, dot float64, changed int)
 }
 
 func newComputer32(l *layoutCache[float32]) *computer[float32] {
