@@ -2,7 +2,7 @@
 """Differential fuzz: random tiny models x random LoraConfigs, merged by loratool
 and by PEFT in float64 with one rounding at the end, compared bit for bit.
 
-usage: fuzz_merge.py --loratool BIN [--cases N] [--seed S]"""
+usage: check_fuzz.py --loratool BIN [--cases N] [--seed S]"""
 import argparse, fractions, json, os, random, shutil, subprocess, sys, tempfile, warnings
 warnings.filterwarnings("ignore")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
