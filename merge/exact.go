@@ -7,9 +7,8 @@ import (
 	"github.com/loratool/loratool/format/dtype"
 )
 
-// exact recomputes single elements for which the fast path cannot tell the
-// rounding: first in float64 with an error bound, then, if that does not
-// decide either, in arithmetic that does not round.
+// exact recomputes single elements, for which floating-point arithmetic cannot
+// tell the rounding, in arithmetic that does not round.
 type exact struct {
 	sum, product, x, y big.Float
 	pair               [2]float64
@@ -22,47 +21,13 @@ type exact struct {
 const exactBits = 3*(1074+1024) + 256
 
 // round writes the correctly rounded w + Σ coefficient·left·right of element
-// (row, col) of a plane to dst.
+// (row, col) of a plane to dst, in arithmetic that does not round.
 func (e *exact) round(dst []byte, ch *change, plane, row, col int, w float64) {
-	if math.IsNaN(w) || math.IsInf(w, 0) {
-		e.pair[0] = w
-		ch.out.DType.Encode64(dst, e.pair[:1])
-		return
+	e.pair[0] = w
+	if finite(w) {
+		e.pair[0] = toOdd(e.total(ch, plane, row, col, w), ch.out.DType == dtype.F64)
 	}
-	t, bound := e.approximate(ch, plane, row, col, w)
-	if ch.out.DType != dtype.F64 && !math.IsInf(bound, 0) {
-		e.pair = [2]float64{t - bound, t + bound}
-		width := len(dst)
-		ch.out.DType.Encode64(e.low[:width], e.pair[:1])
-		ch.out.DType.Encode64(e.high[:width], e.pair[1:])
-		if string(e.low[:width]) == string(e.high[:width]) {
-			copy(dst, e.low[:width])
-			return
-		}
-	}
-	e.pair[0] = toOdd(e.total(ch, plane, row, col, w), ch.out.DType == dtype.F64)
 	ch.out.DType.Encode64(dst, e.pair[:1])
-}
-
-// approximate returns w + Σ c·l·r in float64 and a bound of its error.
-func (e *exact) approximate(ch *change, plane, row, col int, w float64) (t, bound float64) {
-	t = w
-	for i := range ch.terms[plane] {
-		tm := &ch.terms[plane][i]
-		r, c := index(tm.rowSpan, row), index(tm.colSpan, col)
-		if r < 0 || c < 0 {
-			continue
-		}
-		sum, abs := 0.0, 0.0
-		for k := range tm.rank {
-			l, x := tm.left.at(r, k), tm.right.at(k, c)
-			sum = math.FMA(l, x, sum)
-			abs += math.Abs(l * x)
-		}
-		t += tm.coefficient * sum
-		bound += float64(tm.rank+len(ch.terms[plane])+4) * 0x1p-53 * math.Abs(tm.coefficient) * abs
-	}
-	return t, bound*1.001 + math.Abs(t)*0x1p-50 + math.Abs(w)*0x1p-52*float64(len(ch.terms[plane])) + 0x1p-1060
 }
 
 // total returns w + Σ c·l·r without rounding.

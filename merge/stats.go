@@ -6,6 +6,7 @@ import (
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/linalg"
 )
 
 // Stats sum up what a merge does to one tensor, or to all.
@@ -17,15 +18,18 @@ type Stats struct {
 	Dot      float64 // Σ (w' − w)·δ
 }
 
-func (s *Stats) add(n int, sumW2, sumD2, dot float64, changed int) {
-	s.Elements += n
-	s.Changed += changed
-	s.SumW2 += sumW2
-	s.SumD2 += sumD2
-	s.Dot += dot
+// add counts n elements.
+func (s *Stats) add(n int, u linalg.Sums) {
+	s.merge(Stats{Elements: n, Changed: u.Changed, SumW2: u.W2, SumD2: u.D2, Dot: u.Dot})
 }
 
-func (s *Stats) merge(o Stats) { s.add(o.Elements, o.SumW2, o.SumD2, o.Dot, o.Changed) }
+func (s *Stats) merge(o Stats) {
+	s.Elements += o.Elements
+	s.Changed += o.Changed
+	s.SumW2 += o.SumW2
+	s.SumD2 += o.SumD2
+	s.Dot += o.Dot
+}
 
 // Relative is ‖ΔW‖/‖W‖ in the Frobenius norm, 0 for an empty tensor.
 func (s Stats) Relative() float64 {

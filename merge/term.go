@@ -25,6 +25,19 @@ func (f factor) at(i, j int) float64 {
 	return x[0]
 }
 
+// row decodes row i, exactly.
+func (f factor) row(dst []float64, i int) {
+	width := f.tensor.DType.Bits() / 8
+	if f.colStride == 1 {
+		at := (f.offset + i*f.rowStride) * width
+		f.tensor.DType.Decode64(dst, f.tensor.Bytes[at:at+len(dst)*width])
+		return
+	}
+	for j := range dst {
+		dst[j] = f.at(i, j)
+	}
+}
+
 // A term is one low-rank part of the delta of a plane, in the plane's own
 // coordinates:
 //

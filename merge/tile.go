@@ -35,10 +35,11 @@ type computer[T linalg.Float] struct {
 	other     []byte
 	bounds    []float64 // error bound of d by row of the block
 	exact     exact
+	settler   settler[T]
 	epsilon   float64 // unit roundoff of T
 	headroom  float64 // largest magnitude of a delta that cannot overflow T
 	addBounds func(lo, hi, w, d []T, e T)
-	update    func(w, merged, d []T) (sumW2, dot float64, changed int)
+	update    func(w, merged, d []T) linalg.Sums
 }
 
 func newComputer32(l *layoutCache[float32]) *computer[float32] {
@@ -191,31 +192,36 @@ func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int
 	encode(ch.out.DType, out, c.lo[:len(d)])
 	encode(ch.out.DType, c.other, c.hi[:len(d)])
 	if !bytes.Equal(out, c.other) {
-		if err := c.settle(out, c.other, row, col, w); err != nil {
-			return err
-		}
+		c.settle(out, c.other, row, col, w)
 	}
 	return c.account(out, w, d, row, col, s)
 }
 
-// settle computes the elements exactly in which two roundings differ.
-func (c *computer[T]) settle(out, other []byte, row, col int, w []T) error {
+// settle computes the elements exactly in which two roundings differ. They are
+// few, so runs of bytes that agree are passed over first.
+func (c *computer[T]) settle(out, other []byte, row, col int, w []T) {
+	const run = 128
 	width := c.change.out.DType.Bits() / 8
-	for j := 0; j < len(out); j += width {
-		if bytes.Equal(out[j:j+width], other[j:j+width]) {
+	c.settler.row = -1
+	for at := 0; at < len(out); at += run {
+		end := min(at+run, len(out))
+		if bytes.Equal(out[at:end], other[at:end]) {
 			continue
 		}
-		x := j / width
-		c.exact.round(out[j:j+width], c.change, c.plane, row, col+x, float64(w[x]))
+		for j := at; j < end; j += width {
+			if !bytes.Equal(out[j:j+width], other[j:j+width]) {
+				c.settleElement(out[j:j+width], row, col+j/width, float64(w[j/width]))
+			}
+		}
 	}
-	return nil
 }
 
 // exactRow computes every element of a row exactly.
 func (c *computer[T]) exactRow(out []byte, row, col, n int, w, d []T, s *Stats) error {
 	width := c.change.out.DType.Bits() / 8
+	c.settler.row = -1
 	for j := range n {
-		c.exact.round(out[j*width:(j+1)*width], c.change, c.plane, row, col+j, float64(w[j]))
+		c.settleElement(out[j*width:(j+1)*width], row, col+j, float64(w[j]))
 	}
 	return c.account(out, w, d, row, col, s)
 }
@@ -226,15 +232,14 @@ func (c *computer[T]) exactRow(out []byte, row, col, n int, w, d []T, s *Stats) 
 func (c *computer[T]) account(out []byte, w, d []T, row, col int, s *Stats) error {
 	merged := c.lo[:len(d)]
 	decode(c.change.out.DType, merged, out)
-	sumW2, dot, changed := c.update(w, merged, d)
-	sumD2, _, _ := c.update(d, d, d)
-	if sum := sumW2 + dot + sumD2; math.IsNaN(sum) || math.IsInf(sum, 0) {
+	u := c.update(w, merged, d)
+	if sum := u.W2 + u.Dot + u.D2; math.IsNaN(sum) || math.IsInf(sum, 0) {
 		if err := c.keepNonFinite(out, w, merged, row, col); err != nil {
 			return err
 		}
-		sumW2, dot, sumD2, changed = slowUpdate(w, merged, d)
+		u = slowUpdate(w, merged, d)
 	}
-	s.add(len(d), sumW2, sumD2, dot, changed)
+	s.add(len(d), u)
 	return nil
 }
 
@@ -258,20 +263,19 @@ func (c *computer[T]) keepNonFinite(out []byte, w, merged []T, row, col int) err
 	return nil
 }
 
-// slowUpdate is update, and Σ d², in float64, leaving out what is not
-// finite.
-func slowUpdate[T linalg.Float](w, merged, d []T) (sumW2, dot, sumD2 float64, changed int) {
+// slowUpdate is update in float64, leaving out what is not finite.
+func slowUpdate[T linalg.Float](w, merged, d []T) (u linalg.Sums) {
 	for j := range w {
 		x, y, z := float64(w[j]), float64(merged[j]), float64(d[j])
 		if math.IsNaN(x) || math.IsInf(x, 0) {
 			continue
 		}
-		sumW2 += x * x
-		dot += (y - x) * z
-		sumD2 += z * z
+		u.W2 += x * x
+		u.Dot += (y - x) * z
+		u.D2 += z * z
 		if x != y {
-			changed++
+			u.Changed++
 		}
 	}
-	return sumW2, dot, sumD2, changed
+	return u
 }

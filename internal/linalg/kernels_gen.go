@@ -53,6 +53,7 @@ func addBounds32AVX512(n int, lo *float32, hi *float32, w *float32, d *float32, 
 //		l = i mod 16
 //		sums[l] = fma(w[i], w[i], sums[l])
 //		sums[16+l] = fma(merged[i]-w[i], d[i], sums[16+l])
+//		sums[32+l] = fma(d[i], d[i], sums[32+l])
 //		changed += 1 if the bits of merged[i] and w[i] differ
 //
 //go:noescape
@@ -110,6 +111,7 @@ func addBounds32AVX2(n int, lo *float32, hi *float32, w *float32, d *float32, e 
 //		l = i mod 16
 //		sums[l] = fma(w[i], w[i], sums[l])
 //		sums[16+l] = fma(merged[i]-w[i], d[i], sums[16+l])
+//		sums[32+l] = fma(d[i], d[i], sums[32+l])
 //		changed += 1 if the bits of merged[i] and w[i] differ
 //
 //go:noescape
@@ -167,6 +169,7 @@ func addBounds64AVX512(n int, lo *float64, hi *float64, w *float64, d *float64, 
 //		l = i mod 8
 //		sums[l] = fma(w[i], w[i], sums[l])
 //		sums[16+l] = fma(merged[i]-w[i], d[i], sums[16+l])
+//		sums[32+l] = fma(d[i], d[i], sums[32+l])
 //		changed += 1 if the bits of merged[i] and w[i] differ
 //
 //go:noescape
@@ -224,6 +227,7 @@ func addBounds64AVX2(n int, lo *float64, hi *float64, w *float64, d *float64, e 
 //		l = i mod 8
 //		sums[l] = fma(w[i], w[i], sums[l])
 //		sums[16+l] = fma(merged[i]-w[i], d[i], sums[16+l])
+//		sums[32+l] = fma(d[i], d[i], sums[32+l])
 //		changed += 1 if the bits of merged[i] and w[i] differ
 //
 //go:noescape

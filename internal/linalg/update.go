@@ -16,22 +16,33 @@ const (
 	lanes64 = 8
 )
 
-// Update32 measures how a merge changed w: it returns Σ w², Σ (merged-w)·d
-// and the number of positions where merged and w differ in their bits.
+// Sums say how a merge changed values w by a delta d.
+type Sums struct {
+	W2      float64 // Σ w²
+	D2      float64 // Σ d²
+	Dot     float64 // Σ (merged−w)·d
+	Changed int     // positions where merged and w differ in their bits
+}
+
+func (s *Sums) add(o Sums) {
+	s.W2, s.D2, s.Dot, s.Changed = s.W2+o.W2, s.D2+o.D2, s.Dot+o.Dot, s.Changed+o.Changed
+}
+
+// Update32 measures how a merge changed w.
 //
 // The sums are the same bits everywhere. Each chunk of 1024 elements, the
 // last one padded with zeros to a multiple of 16, is summed in 16 lanes:
-// element i goes to lane i mod 16, by fma(w, w, lane) and
+// element i goes to lane i mod 16, by fma(w, w, lane), fma(d, d, lane) and
 // fma(merged-w, d, lane) in float32. The lanes are then added in float64,
 // l and l+8, l and l+4, l and l+2, l and l+1, and so are the chunks, in
 // order. A chunk that does not fit float32 is summed in float64 throughout.
-func Update32(w, merged, d []float32) (sumW2, dot float64, changed int) {
+func Update32(w, merged, d []float32) Sums {
 	checkLengths(len(w), len(merged), len(d))
 	return update(best(), w, merged, d)
 }
 
 // Update64 is [Update32] in float64, with 8 lanes.
-func Update64(w, merged, d []float64) (sumW2, dot float64, changed int) {
+func Update64(w, merged, d []float64) Sums {
 	checkLengths(len(w), len(merged), len(d))
 	return update(best(), w, merged, d)
 }
@@ -39,23 +50,23 @@ func Update64(w, merged, d []float64) (sumW2, dot float64, changed int) {
 // partial is the sums of one chunk by lane; lanes64 of each when T is
 // float64.
 type partial[T Float] struct {
-	w2, dot [lanes32]T
+	w2, dot, d2 [lanes32]T
 }
 
-func update[T Float](i isa, w, merged, d []T) (sumW2, dot float64, changed int) {
+func update[T Float](i isa, w, merged, d []T) (total Sums) {
 	for len(w) > 0 {
 		n := min(chunk, len(w))
-		s, t, c := updateChunk(i, w[:n], merged[:n], d[:n])
-		if narrow[T]() && (!finite(s) || !finite(t)) {
-			s, t = updateWide(w[:n], merged[:n], d[:n])
+		s := updateChunk(i, w[:n], merged[:n], d[:n])
+		if narrow[T]() && !finite(s.W2+s.D2+s.Dot) {
+			updateWide(&s, w[:n], merged[:n], d[:n])
 		}
-		sumW2, dot, changed = sumW2+s, dot+t, changed+c
+		total.add(s)
 		w, merged, d = w[n:], merged[n:], d[n:]
 	}
-	return sumW2, dot, changed
+	return total
 }
 
-func updateChunk[T Float](i isa, w, merged, d []T) (sumW2, dot float64, changed int) {
+func updateChunk[T Float](i isa, w, merged, d []T) (s Sums) {
 	lanes := lanes64
 	if narrow[T]() {
 		lanes = lanes32
@@ -63,16 +74,17 @@ func updateChunk[T Float](i isa, w, merged, d []T) (sumW2, dot float64, changed 
 	var p partial[T]
 	n := len(w) / lanes * lanes
 	if n > 0 {
-		changed = updateLanes(i, &p, w[:n], merged[:n], d[:n])
+		s.Changed = updateLanes(i, &p, w[:n], merged[:n], d[:n])
 	}
 	if n < len(w) {
 		var tw, tm, td [lanes32]T
 		copy(tw[:], w[n:])
 		copy(tm[:], merged[n:])
 		copy(td[:], d[n:])
-		changed += updateLanes(i, &p, tw[:lanes], tm[:lanes], td[:lanes])
+		s.Changed += updateLanes(i, &p, tw[:lanes], tm[:lanes], td[:lanes])
 	}
-	return tree(p.w2[:lanes]), tree(p.dot[:lanes]), changed
+	s.W2, s.Dot, s.D2 = tree(p.w2[:lanes]), tree(p.dot[:lanes]), tree(p.d2[:lanes])
+	return s
 }
 
 // updateLanes adds to p the sums over w, merged and d, whose length is a
@@ -92,6 +104,7 @@ func updateGeneric[T Float](n, lanes int, w, merged, d *T, p *partial[T]) (chang
 		l := i % lanes
 		p.w2[l] = fma(x, x, p.w2[l])
 		p.dot[l] = fma(ms[i]-x, ds[i], p.dot[l])
+		p.d2[l] = fma(ds[i], ds[i], p.d2[l])
 		if different(ms[i], x) {
 			changed++
 		}
@@ -100,12 +113,14 @@ func updateGeneric[T Float](n, lanes int, w, merged, d *T, p *partial[T]) (chang
 }
 
 // updateWide sums a chunk of float32 values in float64, in order.
-func updateWide[T Float](w, merged, d []T) (sumW2, dot float64) {
+func updateWide[T Float](s *Sums, w, merged, d []T) {
+	s.W2, s.Dot, s.D2 = 0, 0, 0
 	for i, x := range w {
-		sumW2 = math.FMA(float64(x), float64(x), sumW2)
-		dot = math.FMA(float64(merged[i])-float64(x), float64(d[i]), dot)
+		x, m, d := float64(x), float64(merged[i]), float64(d[i])
+		s.W2 = math.FMA(x, x, s.W2)
+		s.Dot = math.FMA(m-x, d, s.Dot)
+		s.D2 = math.FMA(d, d, s.D2)
 	}
-	return sumW2, dot
 }
 
 // tree adds lanes, a power of two of them, in float64 by halves.

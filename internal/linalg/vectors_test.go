@@ -86,11 +86,10 @@ func testUpdateSameBits[T Float](t *testing.T, i isa) {
 			for j := 0; j < n; j += 3 {
 				merged[j] += d[j]
 			}
-			s, p, c := update(i, w, merged, d)
-			wantS, wantP, wantC := update(generic, w, merged, d)
-			sameBits(t, fmt.Sprint(name, n), []float64{s, p}, []float64{wantS, wantP})
-			if c != wantC {
-				t.Fatalf("%s %d: %d changed, want %d", name, n, c, wantC)
+			got, want := update(i, w, merged, d), update(generic, w, merged, d)
+			sameBits(t, fmt.Sprint(name, n), []float64{got.W2, got.D2, got.Dot}, []float64{want.W2, want.D2, want.Dot})
+			if got.Changed != want.Changed {
+				t.Fatalf("%s %d: %d changed, want %d", name, n, got.Changed, want.Changed)
 			}
 		}
 	}
@@ -112,23 +111,25 @@ func testUpdate[T Float](t *testing.T, i isa) {
 	for _, n := range lengths {
 		w, d := random[T](1, n, 1).Data, random[T](1, n, 2).Data
 		merged := append([]T(nil), w...)
-		var sumW2, dot, size float64
-		changed := 0
+		var want Sums
+		var size float64
 		for j := range w {
 			if j%3 != 0 {
 				merged[j] += d[j] / 8
 			}
 			if merged[j] != w[j] {
-				changed++
+				want.Changed++
 			}
-			sumW2 += float64(float64(w[j]) * float64(w[j]))
+			want.W2 += float64(float64(w[j]) * float64(w[j]))
+			want.D2 += float64(float64(d[j]) * float64(d[j]))
 			p := (float64(merged[j]) - float64(w[j])) * float64(d[j])
-			dot, size = dot+p, size+math.Abs(p)
+			want.Dot, size = want.Dot+p, size+math.Abs(p)
 		}
-		gotW2, gotDot, gotChanged := update(i, w, merged, d)
+		got := update(i, w, merged, d)
 		const bound = 66 * 0x1p-24
-		if math.Abs(gotW2-sumW2) > bound*sumW2 || math.Abs(gotDot-dot) > bound*size || gotChanged != changed {
-			t.Errorf("n = %d: got %g, %g, %d, want %g, %g, %d", n, gotW2, gotDot, gotChanged, sumW2, dot, changed)
+		if math.Abs(got.W2-want.W2) > bound*want.W2 || math.Abs(got.D2-want.D2) > bound*want.D2 ||
+			math.Abs(got.Dot-want.Dot) > bound*size || got.Changed != want.Changed {
+			t.Errorf("n = %d: got %+v, want %+v", n, got, want)
 		}
 	}
 }
@@ -138,16 +139,16 @@ func TestUpdateChanged(t *testing.T) {
 	nan, negative := float32(math.NaN()), float32(math.Copysign(0, -1))
 	w := []float32{0, 0, nan, 1, 2}
 	merged := []float32{0, negative, nan, 1, 3}
-	if _, _, changed := Update32(w, merged, make([]float32, 5)); changed != 2 {
-		t.Errorf("changed = %d, want 2", changed)
+	if s := Update32(w, merged, make([]float32, 5)); s.Changed != 2 {
+		t.Errorf("changed = %d, want 2", s.Changed)
 	}
 }
 
 // TestUpdateOverflow: squares that do not fit float32.
 func TestUpdateOverflow(t *testing.T) {
 	w := []float32{0x1p100, 0x1p100, 3}
-	sum, dot, _ := Update32(w, []float32{0x1p100, 0, 3}, []float32{0, 0x1p100, 1})
-	if sum != 0x1p201+9 || dot != -0x1p200 {
-		t.Errorf("got %g, %g, want %g, %g", sum, dot, 0x1p201, -0x1p200)
+	s := Update32(w, []float32{0x1p100, 0, 3}, []float32{0, 0x1p100, 1})
+	if want := (Sums{W2: 0x1p201 + 9, Dot: -0x1p200, D2: 0x1p200 + 1, Changed: 1}); s != want {
+		t.Errorf("got %+v, want %+v", s, want)
 	}
 }

@@ -24,6 +24,7 @@ func update(v vector) {
 		fmt.Sprintf("\t\tl = i mod %d", lanes),
 		"\t\tsums[l] = fma(w[i], w[i], sums[l])",
 		"\t\tsums[16+l] = fma(merged[i]-w[i], d[i], sums[16+l])",
+		"\t\tsums[32+l] = fma(d[i], d[i], sums[32+l])",
 		"\t\tchanged += 1 if the bits of merged[i] and w[i] differ")
 
 	n := Load(Param("n"), GP64())
@@ -32,11 +33,12 @@ func update(v vector) {
 	d := Load(Param("d"), GP64())
 	sums := Load(Param("sums"), GP64())
 	regs := 64 / v.bytes()
-	w2, dot := make([]VecVirtual, regs), make([]VecVirtual, regs)
+	w2, dot, d2 := make([]VecVirtual, regs), make([]VecVirtual, regs), make([]VecVirtual, regs)
 	for r := range regs {
-		w2[r], dot[r] = v.reg(), v.reg()
+		w2[r], dot[r], d2[r] = v.reg(), v.reg(), v.reg()
 		v.move(Mem{Base: sums, Disp: r * v.bytes()}, w2[r])
 		v.move(Mem{Base: sums, Disp: v.sumBytes() + r*v.bytes()}, dot[r])
+		v.move(Mem{Base: sums, Disp: 2*v.sumBytes() + r*v.bytes()}, d2[r])
 	}
 	changed, i := GP64(), GP64()
 	XORQ(changed, changed)
@@ -49,12 +51,14 @@ func update(v vector) {
 		at := func(base Register) Mem {
 			return Mem{Base: base, Index: i, Scale: uint8(v.size), Disp: r * v.bytes()}
 		}
-		x, y, diff := v.reg(), v.reg(), v.reg()
+		x, y, z, diff := v.reg(), v.reg(), v.reg(), v.reg()
 		v.move(at(w), x)
 		v.move(at(merged), y)
 		v.fmadd(x, x, w2[r])
 		v.sub(x, y, diff)
-		v.fmadd(at(d), diff, dot[r])
+		v.move(at(d), z)
+		v.fmadd(z, diff, dot[r])
+		v.fmadd(z, z, d2[r])
 		ADDQ(v.countDifferent(x, y), changed)
 	}
 	ADDQ(I8(lanes), i)
@@ -64,6 +68,7 @@ func update(v vector) {
 	for r := range regs {
 		v.move(w2[r], Mem{Base: sums, Disp: r * v.bytes()})
 		v.move(dot[r], Mem{Base: sums, Disp: v.sumBytes() + r*v.bytes()})
+		v.move(d2[r], Mem{Base: sums, Disp: 2*v.sumBytes() + r*v.bytes()})
 	}
 	Store(changed, ReturnIndex(0))
 	end()
