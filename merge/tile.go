@@ -36,6 +36,7 @@ type computer[T linalg.Float] struct {
 	bounds    []float64 // error bound of d by row of the block
 	exact     exact
 	settler   settler[T]
+	fused     fused
 	epsilon   float64 // unit roundoff of T
 	headroom  float64 // largest magnitude of a delta that cannot overflow T
 	addBounds func(lo, hi, w, d []T, e T)
@@ -176,6 +177,11 @@ func smallest[T linalg.Float]() float64 {
 // row rounds one row of the block.
 func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int, s *Stats) error {
 	ch := c.change
+	plain := len(c.laid) > 0 && bound <= c.headroom*c.epsilon && ch.out.DType != dtype.F64
+	e := T(bound*1.001 + smallest[T]())
+	if d, ok := any(d).([]float32); ok && plain && ch.fusible() && c.fusedRow(out, source, d, float32(e), row, col, s) {
+		return nil
+	}
 	w := c.w[:len(d)]
 	decode(ch.in, w, source)
 	switch {
@@ -183,10 +189,9 @@ func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int
 		return c.convert(out, source, w, row, col)
 	case ch.dora != nil || ch.random != nil:
 		return c.boundedRow(out, w, d, bound, row, col, s)
-	case bound > c.headroom*c.epsilon || ch.out.DType == dtype.F64:
+	case !plain:
 		return c.exactRow(out, row, col, len(d), w, d, s)
 	}
-	e := T(bound*1.001 + smallest[T]())
 	c.addBounds(c.lo[:len(d)], c.hi[:len(d)], w, d, e)
 	c.other = grow(c.other, len(out))
 	encode(ch.out.DType, out, c.lo[:len(d)])

@@ -262,6 +262,149 @@ done:
 	VZEROUPPER
 	RET
 
+// func addRoundBF16AVX512(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·addRoundBF16AVX512(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), BX
+	MOVQ         src+16(FP), SI
+	MOVQ         d+24(FP), DI
+	MOVQ         doubtful+40(FP), R8
+	VBROADCASTSS e+32(FP), Z0
+	MOVL         $0x7fffffff, CX
+	VMOVD        CX, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0x34800000, CX
+	VMOVD        CX, X2
+	VPBROADCASTD X2, Z2
+	MOVL         $0x00000001, CX
+	VMOVD        CX, X3
+	VPBROADCASTD X3, Z3
+	MOVL         $0x00007fff, CX
+	VMOVD        CX, X4
+	VPBROADCASTD X4, Z4
+	MOVQ         sums+48(FP), R9
+	VMOVDQU32    (R9), Z5
+	VMOVDQU32    64(R9), Z6
+	VMOVDQU32    128(R9), Z7
+	XORQ         CX, CX
+	XORQ         DX, DX
+
+loop:
+	CMPQ      CX, AX
+	JGE       done
+	VPMOVZXWD (SI)(CX*2), Z8
+	VPSLLD    $0x10, Z8, Z8
+	VADDPS    (DI)(CX*4), Z8, Z9
+	VPANDD    Z9, Z1, Z10
+	VMULPS    Z2, Z10, Z10
+	VADDPS    Z0, Z10, Z10
+	VADDPS    Z10, Z9, Z11
+	VSUBPS    Z10, Z9, Z9
+	VPSRLD    $0x10, Z9, Z10
+	VPANDD    Z3, Z10, Z10
+	VPADDD    Z10, Z9, Z9
+	VPADDD    Z4, Z9, Z9
+	VPSRLD    $0x10, Z9, Z9
+	VPMOVDW   Z9, (BX)(CX*2)
+	VPSLLD    $0x10, Z9, Z9
+	VPSRLD    $0x10, Z11, Z10
+	VPANDD    Z3, Z10, Z10
+	VPADDD    Z10, Z11, Z11
+	VPADDD    Z4, Z11, Z11
+	VPSRLD    $0x10, Z11, Z11
+	VPSLLD    $0x10, Z11, Z11
+	VPCMPD    $0x04, Z9, Z11, K1
+	KMOVW     K1, R10
+	MOVW      R10, (R8)
+	VPCMPD    $0x04, Z9, Z8, K1
+	KMOVW     K1, R10
+	POPCNTL   R10, R10
+	ADDQ      R10, DX
+	VMULPS    Z8, Z8, Z10
+	VADDPS    Z10, Z5, Z5
+	VSUBPS    Z8, Z9, Z10
+	VMULPS    (DI)(CX*4), Z10, Z10
+	VADDPS    Z10, Z6, Z6
+	VMOVDQU32 (DI)(CX*4), Z10
+	VMULPS    Z10, Z10, Z10
+	VADDPS    Z10, Z7, Z7
+	ADDQ      $+2, R8
+	ADDQ      $+16, CX
+	JMP       loop
+
+done:
+	VMOVDQU32 Z5, (R9)
+	VMOVDQU32 Z6, 64(R9)
+	VMOVDQU32 Z7, 128(R9)
+	VZEROUPPER
+	MOVQ      DX, changed+56(FP)
+	RET
+
+// func addRoundF16AVX512(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·addRoundF16AVX512(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), BX
+	MOVQ         src+16(FP), SI
+	MOVQ         d+24(FP), DI
+	MOVQ         doubtful+40(FP), R8
+	VBROADCASTSS e+32(FP), Z0
+	MOVL         $0x7fffffff, CX
+	VMOVD        CX, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0x34800000, CX
+	VMOVD        CX, X2
+	VPBROADCASTD X2, Z2
+	MOVQ         sums+48(FP), R9
+	VMOVDQU32    (R9), Z3
+	VMOVDQU32    64(R9), Z4
+	VMOVDQU32    128(R9), Z5
+	XORQ         CX, CX
+	XORQ         DX, DX
+
+loop:
+	CMPQ      CX, AX
+	JGE       done
+	VCVTPH2PS (SI)(CX*2), Z6
+	VADDPS    (DI)(CX*4), Z6, Z7
+	VPANDD    Z7, Z1, Z8
+	VMULPS    Z2, Z8, Z8
+	VADDPS    Z0, Z8, Z8
+	VADDPS    Z8, Z7, Z9
+	VSUBPS    Z8, Z7, Z7
+	VCVTPS2PH $0x00, Z7, Y7
+	VMOVDQU   Y7, (BX)(CX*2)
+	VCVTPH2PS Y7, Z7
+	VCVTPS2PH $0x00, Z9, Y8
+	VCVTPH2PS Y8, Z9
+	VPCMPD    $0x04, Z7, Z9, K1
+	KMOVW     K1, R10
+	MOVW      R10, (R8)
+	VPCMPD    $0x04, Z7, Z6, K1
+	KMOVW     K1, R10
+	POPCNTL   R10, R10
+	ADDQ      R10, DX
+	VMULPS    Z6, Z6, Z8
+	VADDPS    Z8, Z3, Z3
+	VSUBPS    Z6, Z7, Z8
+	VMULPS    (DI)(CX*4), Z8, Z8
+	VADDPS    Z8, Z4, Z4
+	VMOVDQU32 (DI)(CX*4), Z8
+	VMULPS    Z8, Z8, Z8
+	VADDPS    Z8, Z5, Z5
+	ADDQ      $+2, R8
+	ADDQ      $+16, CX
+	JMP       loop
+
+done:
+	VMOVDQU32 Z3, (R9)
+	VMOVDQU32 Z4, 64(R9)
+	VMOVDQU32 Z5, 128(R9)
+	VZEROUPPER
+	MOVQ      DX, changed+56(FP)
+	RET
+
 // func decode32BF16AVX2(n int, dst *float32, src *byte)
 // Requires: AVX, AVX2
 TEXT ·decode32BF16AVX2(SB), NOSPLIT, $0-24
@@ -601,4 +744,236 @@ loop:
 
 done:
 	VZEROUPPER
+	RET
+
+// func addRoundBF16AVX2(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
+// Requires: AVX, AVX2, POPCNT
+TEXT ·addRoundBF16AVX2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), BX
+	MOVQ         src+16(FP), SI
+	MOVQ         d+24(FP), DI
+	MOVQ         doubtful+40(FP), R8
+	VBROADCASTSS e+32(FP), Y0
+	MOVL         $0x7fffffff, CX
+	VMOVD        CX, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x34800000, CX
+	VMOVD        CX, X2
+	VPBROADCASTD X2, Y2
+	MOVL         $0x00000001, CX
+	VMOVD        CX, X3
+	VPBROADCASTD X3, Y3
+	MOVL         $0x00007fff, CX
+	VMOVD        CX, X4
+	VPBROADCASTD X4, Y4
+	MOVQ         sums+48(FP), R9
+	VMOVDQU      (R9), Y5
+	VMOVDQU      32(R9), Y6
+	VMOVDQU      64(R9), Y7
+	VMOVDQU      96(R9), Y8
+	VMOVDQU      128(R9), Y9
+	VMOVDQU      160(R9), Y10
+	XORQ         CX, CX
+	XORQ         DX, DX
+
+loop:
+	CMPQ         CX, AX
+	JGE          done
+	VPMOVZXWD    (SI)(CX*2), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VADDPS       (DI)(CX*4), Y11, Y12
+	VPAND        Y12, Y1, Y13
+	VMULPS       Y2, Y13, Y13
+	VADDPS       Y0, Y13, Y13
+	VADDPS       Y13, Y12, Y14
+	VSUBPS       Y13, Y12, Y12
+	VPSRLD       $0x10, Y12, Y13
+	VPAND        Y3, Y13, Y13
+	VPADDD       Y13, Y12, Y12
+	VPADDD       Y4, Y12, Y12
+	VPSRLD       $0x10, Y12, Y12
+	VEXTRACTI128 $0x01, Y12, X13
+	VPACKUSDW    X13, X12, X13
+	VMOVDQU      X13, (BX)(CX*2)
+	VPSLLD       $0x10, Y12, Y12
+	VPSRLD       $0x10, Y14, Y13
+	VPAND        Y3, Y13, Y13
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y4, Y14, Y14
+	VPSRLD       $0x10, Y14, Y14
+	VPSLLD       $0x10, Y14, Y14
+	VPCMPEQD     Y12, Y14, Y13
+	VMOVMSKPS    Y13, R10
+	XORL         $0xff, R10
+	MOVW         R10, (R8)
+	VPCMPEQD     Y12, Y11, Y13
+	VMOVMSKPS    Y13, R10
+	XORL         $0xff, R10
+	POPCNTL      R10, R10
+	ADDQ         R10, DX
+	VMULPS       Y11, Y11, Y13
+	VADDPS       Y13, Y5, Y5
+	VSUBPS       Y11, Y12, Y13
+	VMULPS       (DI)(CX*4), Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMOVDQU      (DI)(CX*4), Y13
+	VMULPS       Y13, Y13, Y13
+	VADDPS       Y13, Y9, Y9
+	VPMOVZXWD    16(SI)(CX*2), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VADDPS       32(DI)(CX*4), Y11, Y12
+	VPAND        Y12, Y1, Y13
+	VMULPS       Y2, Y13, Y13
+	VADDPS       Y0, Y13, Y13
+	VADDPS       Y13, Y12, Y14
+	VSUBPS       Y13, Y12, Y12
+	VPSRLD       $0x10, Y12, Y13
+	VPAND        Y3, Y13, Y13
+	VPADDD       Y13, Y12, Y12
+	VPADDD       Y4, Y12, Y12
+	VPSRLD       $0x10, Y12, Y12
+	VEXTRACTI128 $0x01, Y12, X13
+	VPACKUSDW    X13, X12, X13
+	VMOVDQU      X13, 16(BX)(CX*2)
+	VPSLLD       $0x10, Y12, Y12
+	VPSRLD       $0x10, Y14, Y13
+	VPAND        Y3, Y13, Y13
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y4, Y14, Y14
+	VPSRLD       $0x10, Y14, Y14
+	VPSLLD       $0x10, Y14, Y14
+	VPCMPEQD     Y12, Y14, Y13
+	VMOVMSKPS    Y13, R10
+	XORL         $0xff, R10
+	SHLL         $0x08, R10
+	ORW          R10, (R8)
+	VPCMPEQD     Y12, Y11, Y13
+	VMOVMSKPS    Y13, R10
+	XORL         $0xff, R10
+	POPCNTL      R10, R10
+	ADDQ         R10, DX
+	VMULPS       Y11, Y11, Y13
+	VADDPS       Y13, Y6, Y6
+	VSUBPS       Y11, Y12, Y13
+	VMULPS       32(DI)(CX*4), Y13, Y13
+	VADDPS       Y13, Y8, Y8
+	VMOVDQU      32(DI)(CX*4), Y13
+	VMULPS       Y13, Y13, Y13
+	VADDPS       Y13, Y10, Y10
+	ADDQ         $+2, R8
+	ADDQ         $+16, CX
+	JMP          loop
+
+done:
+	VMOVDQU Y5, (R9)
+	VMOVDQU Y6, 32(R9)
+	VMOVDQU Y7, 64(R9)
+	VMOVDQU Y8, 96(R9)
+	VMOVDQU Y9, 128(R9)
+	VMOVDQU Y10, 160(R9)
+	VZEROUPPER
+	MOVQ    DX, changed+56(FP)
+	RET
+
+// func addRoundF16AVX2(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
+// Requires: AVX, AVX2, F16C, POPCNT
+TEXT ·addRoundF16AVX2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), BX
+	MOVQ         src+16(FP), SI
+	MOVQ         d+24(FP), DI
+	MOVQ         doubtful+40(FP), R8
+	VBROADCASTSS e+32(FP), Y0
+	MOVL         $0x7fffffff, CX
+	VMOVD        CX, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x34800000, CX
+	VMOVD        CX, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         sums+48(FP), R9
+	VMOVDQU      (R9), Y3
+	VMOVDQU      32(R9), Y4
+	VMOVDQU      64(R9), Y5
+	VMOVDQU      96(R9), Y6
+	VMOVDQU      128(R9), Y7
+	VMOVDQU      160(R9), Y8
+	XORQ         CX, CX
+	XORQ         DX, DX
+
+loop:
+	CMPQ      CX, AX
+	JGE       done
+	VCVTPH2PS (SI)(CX*2), Y9
+	VADDPS    (DI)(CX*4), Y9, Y10
+	VPAND     Y10, Y1, Y11
+	VMULPS    Y2, Y11, Y11
+	VADDPS    Y0, Y11, Y11
+	VADDPS    Y11, Y10, Y12
+	VSUBPS    Y11, Y10, Y10
+	VCVTPS2PH $0x00, Y10, X10
+	VMOVDQU   X10, (BX)(CX*2)
+	VCVTPH2PS X10, Y10
+	VCVTPS2PH $0x00, Y12, X11
+	VCVTPH2PS X11, Y12
+	VPCMPEQD  Y10, Y12, Y11
+	VMOVMSKPS Y11, R10
+	XORL      $0xff, R10
+	MOVW      R10, (R8)
+	VPCMPEQD  Y10, Y9, Y11
+	VMOVMSKPS Y11, R10
+	XORL      $0xff, R10
+	POPCNTL   R10, R10
+	ADDQ      R10, DX
+	VMULPS    Y9, Y9, Y11
+	VADDPS    Y11, Y3, Y3
+	VSUBPS    Y9, Y10, Y11
+	VMULPS    (DI)(CX*4), Y11, Y11
+	VADDPS    Y11, Y5, Y5
+	VMOVDQU   (DI)(CX*4), Y11
+	VMULPS    Y11, Y11, Y11
+	VADDPS    Y11, Y7, Y7
+	VCVTPH2PS 16(SI)(CX*2), Y9
+	VADDPS    32(DI)(CX*4), Y9, Y10
+	VPAND     Y10, Y1, Y11
+	VMULPS    Y2, Y11, Y11
+	VADDPS    Y0, Y11, Y11
+	VADDPS    Y11, Y10, Y12
+	VSUBPS    Y11, Y10, Y10
+	VCVTPS2PH $0x00, Y10, X10
+	VMOVDQU   X10, 16(BX)(CX*2)
+	VCVTPH2PS X10, Y10
+	VCVTPS2PH $0x00, Y12, X11
+	VCVTPH2PS X11, Y12
+	VPCMPEQD  Y10, Y12, Y11
+	VMOVMSKPS Y11, R10
+	XORL      $0xff, R10
+	SHLL      $0x08, R10
+	ORW       R10, (R8)
+	VPCMPEQD  Y10, Y9, Y11
+	VMOVMSKPS Y11, R10
+	XORL      $0xff, R10
+	POPCNTL   R10, R10
+	ADDQ      R10, DX
+	VMULPS    Y9, Y9, Y11
+	VADDPS    Y11, Y4, Y4
+	VSUBPS    Y9, Y10, Y11
+	VMULPS    32(DI)(CX*4), Y11, Y11
+	VADDPS    Y11, Y6, Y6
+	VMOVDQU   32(DI)(CX*4), Y11
+	VMULPS    Y11, Y11, Y11
+	VADDPS    Y11, Y8, Y8
+	ADDQ      $+2, R8
+	ADDQ      $+16, CX
+	JMP       loop
+
+done:
+	VMOVDQU Y3, (R9)
+	VMOVDQU Y4, 32(R9)
+	VMOVDQU Y5, 64(R9)
+	VMOVDQU Y6, 96(R9)
+	VMOVDQU Y7, 128(R9)
+	VMOVDQU Y8, 160(R9)
+	VZEROUPPER
+	MOVQ    DX, changed+56(FP)
 	RET

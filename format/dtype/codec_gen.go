@@ -84,6 +84,40 @@ func decode32F8AVX512(n int, dst *float32, src *byte, c *uint32)
 //go:noescape
 func encode32F8AVX512(n int, dst *byte, src *float32, c *uint32)
 
+// addRoundBF16AVX512 computes, for n a multiple of 16, little-endian values and any alignment,
+//
+//	for i in 0…n-1:
+//		w, l = decode(src16[i]), i mod 16
+//		t = w + d[i]
+//		m = |t|·2^-22 + e
+//		dst16[i] = round(t-m)
+//		bit l of doubtful[i/16] = round(t+m) differs
+//		v = decode(dst16[i])
+//		changed += 1 if v and w differ
+//		sums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]
+//
+// with every operation rounded to float32.
+//
+//go:noescape
+func addRoundBF16AVX512(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
+
+// addRoundF16AVX512 computes, for n a multiple of 16, little-endian values and any alignment,
+//
+//	for i in 0…n-1:
+//		w, l = decode(src16[i]), i mod 16
+//		t = w + d[i]
+//		m = |t|·2^-22 + e
+//		dst16[i] = round(t-m)
+//		bit l of doubtful[i/16] = round(t+m) differs
+//		v = decode(dst16[i])
+//		changed += 1 if v and w differ
+//		sums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]
+//
+// with every operation rounded to float32.
+//
+//go:noescape
+func addRoundF16AVX512(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
+
 // decode32BF16AVX2 computes, for n a multiple of 16, little-endian values and any alignment,
 //
 //	for i in 0…n-1:
@@ -163,3 +197,37 @@ func decode32F8AVX2(n int, dst *float32, src *byte, c *uint32)
 //
 //go:noescape
 func encode32F8AVX2(n int, dst *byte, src *float32, c *uint32)
+
+// addRoundBF16AVX2 computes, for n a multiple of 16, little-endian values and any alignment,
+//
+//	for i in 0…n-1:
+//		w, l = decode(src16[i]), i mod 16
+//		t = w + d[i]
+//		m = |t|·2^-22 + e
+//		dst16[i] = round(t-m)
+//		bit l of doubtful[i/16] = round(t+m) differs
+//		v = decode(dst16[i])
+//		changed += 1 if v and w differ
+//		sums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]
+//
+// with every operation rounded to float32.
+//
+//go:noescape
+func addRoundBF16AVX2(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
+
+// addRoundF16AVX2 computes, for n a multiple of 16, little-endian values and any alignment,
+//
+//	for i in 0…n-1:
+//		w, l = decode(src16[i]), i mod 16
+//		t = w + d[i]
+//		m = |t|·2^-22 + e
+//		dst16[i] = round(t-m)
+//		bit l of doubtful[i/16] = round(t+m) differs
+//		v = decode(dst16[i])
+//		changed += 1 if v and w differ
+//		sums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]
+//
+// with every operation rounded to float32.
+//
+//go:noescape
+func addRoundF16AVX2(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)

@@ -18,7 +18,12 @@ type kernels struct {
 	encode64F32  func(n int, dst *byte, src *float64)
 	decode32F8   func(n int, dst *float32, src *byte, c *uint32)
 	encode32F8   func(n int, dst *byte, src *float32, c *uint32)
+	addRoundBF16 addRound
+	addRoundF16  addRound
 }
+
+// addRound is the form of the kernels of AddRound32.
+type addRound func(n int, dst, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
 
 var generic = kernels{name: "generic"}
 

@@ -16,6 +16,8 @@ var avx2 = kernels{
 	encode64F32:  encode64F32AVX2,
 	decode32F8:   decode32F8AVX2,
 	encode32F8:   encode32F8AVX2,
+	addRoundBF16: addRoundBF16AVX2,
+	addRoundF16:  addRoundF16AVX2,
 }
 
 var avx512 = kernels{
@@ -28,6 +30,8 @@ var avx512 = kernels{
 	encode64F32:  encode64F32AVX512,
 	decode32F8:   decode32F8AVX512,
 	encode32F8:   encode32F8AVX512,
+	addRoundBF16: addRoundBF16AVX512,
+	addRoundF16:  addRoundF16AVX512,
 }
 
 // best returns the fastest implementation that the processor has and GODEBUG

@@ -146,3 +146,8 @@ func different[T Float](x, y T) bool {
 	}
 	return math.Float64bits(float64(x)) != math.Float64bits(float64(y))
 }
+
+// AddLanes adds partial sums of 16 lanes, as [Update32] adds those of a chunk.
+func (s *Sums) AddLanes(w2, dot, d2 *[lanes32]float32, changed int) {
+	s.add(Sums{W2: tree(w2[:]), Dot: tree(dot[:]), D2: tree(d2[:]), Changed: changed})
+}

@@ -1,5 +1,5 @@
 // Codec writes the assembly of format/dtype: the amd64 kernels that decode and
-// encode blocks of values, and their Go declarations. Run it by
+// encode blocks of values or add to them, and their Go declarations. Run it by
 // `go generate ./format/dtype`.
 package main
 
@@ -20,6 +20,9 @@ func main() {
 		encodeF32(s)
 		decodeF8(s)
 		encodeF8(s)
+		for _, h := range halves {
+			addRound(s, h)
+		}
 	}
 	Generate()
 }
