@@ -62,6 +62,7 @@ var below = map[string][]string{
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/fault":          {}, // drives the built command only
+	"bench/shapes":        {"format/dtype", "format/safetensors"},
 }
 
 // thirdParty says which packages may import a module of others. A row that
@@ -87,7 +88,7 @@ var testOnly = []string{
 }
 
 // edge lists the packages that may speak to the process around them.
-var edge = []string{"cmd/loratool"}
+var edge = []string{"cmd/loratool", "bench/shapes"}
 
 // noLibrary lists what libraries must not use: they never print, log, exit or
 // read the environment.

@@ -16,14 +16,19 @@ import (
 // memory: bytes of the output per second.
 func BenchmarkFill(b *testing.B) {
 	for _, c := range []struct {
-		d    dtype.DType
-		rank int
-	}{{dtype.BF16, 16}, {dtype.BF16, 64}, {dtype.F16, 16}, {dtype.F32, 16}} {
-		b.Run(fmt.Sprintf("%v/r%d", c.d, c.rank), func(b *testing.B) { benchmarkFill(b, c.d, c.rank) })
+		d      dtype.DType
+		rank   int
+		random bool
+	}{{dtype.BF16, 16, false}, {dtype.BF16, 64, false}, {dtype.F16, 16, false}, {dtype.F32, 16, false}, {dtype.F8_E4M3, 16, false}, {dtype.BF16, 16, true}} {
+		name := fmt.Sprintf("%v/r%d", c.d, c.rank)
+		if c.random {
+			name += "/stochastic"
+		}
+		b.Run(name, func(b *testing.B) { benchmarkFill(b, c.d, c.rank, c.random) })
 	}
 }
 
-func benchmarkFill(b *testing.B, d dtype.DType, rank int) {
+func benchmarkFill(b *testing.B, d dtype.DType, rank int, random bool) {
 	const out, in = 512, 4096
 	r := rand.New(rand.NewPCG(1, 1))
 	w := values(r, d, 0.02, out, in)
@@ -35,6 +40,9 @@ func benchmarkFill(b *testing.B, d dtype.DType, rank int) {
 	ch := newChange(safetensors.Tensor{DType: d, Shape: w.Shape}, safetensors.Tensor{DType: d, Shape: w.Shape}, w.Data)
 	u := adapter.Update{Module: m, Experts: 1, Rank: rank}
 	ch.add(0, newTerm(u, adapter.Piece{Expert: -1, Out: adapter.All(out), In: adapter.All(in), Row: adapter.All(out), Col: adapter.All(in)}, 1))
+	if random {
+		ch.random = newRoundingKey(1, "w")
+	}
 	wr := &writer{}
 	k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
 	dst := make([]byte, len(w.Data))

@@ -1,6 +1,8 @@
 package merge
 
 import (
+	"bytes"
+	"encoding/binary"
 	"math"
 
 	"github.com/loratool/loratool/format/dtype"
@@ -12,44 +14,60 @@ import (
 // is computed exactly.
 func (c *computer[T]) boundedRow(out []byte, w, d []T, bound float64, row, col int, s *Stats) error {
 	ch := c.change
-	width := ch.out.DType.Bits() / 8
 	if ch.dora != nil {
 		if err := ch.dora.prepare(ch); err != nil {
 			return err
 		}
 	}
+	low, high := c.lo[:len(w)], c.hi[:len(w)]
 	for j := range w {
 		x := float64(w[j])
 		t := x + float64(d[j])
-		e := bound + math.Abs(t)*0x1p-52 + 0x1p-1060
+		e := bound
+		if t != x || bound != 0 {
+			e += math.Abs(t)*0x1p-52 + 0x1p-1060
+		}
 		if ch.dora != nil {
 			t, e = ch.dora.scale(t, e, row, col+j)
 			d[j] = T(t - x) // what the adapter changes, for the statistics
 		}
+		low[j], high[j] = T(t-e), T(t+e)
+	}
+	if ch.random != nil {
+		c.roundRandomly(out, low, high, row, col)
+	} else {
+		c.other = grow(c.other, len(out))
+		encode(ch.out.DType, out, low)
+		encode(ch.out.DType, c.other, high)
+	}
+	width := ch.out.DType.Bits() / 8
+	for j := range w {
 		place := out[j*width : (j+1)*width]
-		if !c.roundBoth(place, t-e, t+e, row, col+j) {
-			c.exact.roundElement(place, ch, c.plane, row, col+j, x)
+		if ch.random != nil && c.doubtful[j] || ch.random == nil && !bytes.Equal(place, c.other[j*width:(j+1)*width]) {
+			c.exact.roundElement(place, ch, c.plane, row, col+j, float64(w[j]))
 		}
 	}
 	return c.account(out, w, d, row, col, s)
 }
 
-// roundBoth rounds both ends of an interval to dst and reports whether they
-// agree.
-func (c *computer[T]) roundBoth(dst []byte, low, high float64, row, col int) bool {
+// roundRandomly rounds both ends of intervals to dst and marks where they
+// disagree.
+func (c *computer[T]) roundRandomly(dst []byte, low, high []T, row, col int) {
 	ch := c.change
-	if ch.random == nil {
-		c.exact.pair = [2]float64{low, high}
-		a, b := c.exact.low[:len(dst)], c.exact.high[:len(dst)]
-		ch.out.DType.Encode64(a, c.exact.pair[:1])
-		ch.out.DType.Encode64(b, c.exact.pair[1:])
-		copy(dst, a)
-		return string(a) == string(b)
+	width := ch.out.DType.Bits() / 8
+	r := newRandomRounder(ch.out.DType)
+	index := ch.elementIndex(c.plane, row, col)
+	c.doubtful = grow(c.doubtful, len(low))
+	for j := 0; j < len(low); {
+		i := index + uint64(j)
+		block := ch.random.block(i)
+		for k := i & 3; k < 4 && j < len(low); k, j = k+1, j+1 {
+			n := block[k&3] >> (32 - uniformBits)
+			a, b := r.round(float64(low[j]), n), r.round(float64(high[j]), n)
+			putBits(dst[j*width:(j+1)*width], a)
+			c.doubtful[j] = a != b
+		}
 	}
-	u := ch.random.uniform(ch.elementIndex(c.plane, row, col))
-	a, b := roundRandom(ch.out.DType, low, u), roundRandom(ch.out.DType, high, u)
-	putBits(dst, a)
-	return a == b
 }
 
 // elementIndex is the row-major index of an element in the tensor.
@@ -58,6 +76,10 @@ func (c *change) elementIndex(plane, row, col int) uint64 {
 }
 
 func putBits(dst []byte, bits uint64) {
+	if len(dst) == 2 {
+		binary.LittleEndian.PutUint16(dst, uint16(bits))
+		return
+	}
 	for i := range dst {
 		dst[i] = byte(bits >> (8 * i))
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math"
 	"math/big"
-	"math/bits"
 
 	"github.com/loratool/loratool/format/dtype"
 )
@@ -37,22 +36,54 @@ const uniformBits = 28
 
 // uniform returns the number of element i in [0, 1), a multiple of 2^−28.
 func (k *roundingKey) uniform(i uint64) float64 {
-	block := philox(k.k0, k.k1, uint32(i>>2), uint32(i>>34))
-	return float64(block[i&3]>>(32-uniformBits)) * (1.0 / (1 << uniformBits))
+	return uniform(k.block(i)[i&3] >> (32 - uniformBits))
 }
+
+// block returns the random words of the four elements around i.
+func (k *roundingKey) block(i uint64) [4]uint32 {
+	return philox(k.k0, k.k1, uint32(i>>2), uint32(i>>34))
+}
+
+func uniform(n uint32) float64 { return float64(n) * (1.0 / (1 << uniformBits)) }
 
 // philox is Philox4x32-10 with the counter (c0, c1, 0, 0): Salmon et al.,
 // "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 func philox(k0, k1, c0, c1 uint32) [4]uint32 {
-	x := [4]uint32{c0, c1, 0, 0}
+	x0, x1, x2, x3 := uint64(c0), c1, uint64(0), uint32(0)
 	for range 10 {
-		h0, l0 := bits.Mul32(0xD2511F53, x[0])
-		h1, l1 := bits.Mul32(0xCD9E8D57, x[2])
-		x = [4]uint32{h1 ^ x[1] ^ k0, l1, h0 ^ x[3] ^ k1, l0}
+		p, q := x0*0xD2511F53, x2*0xCD9E8D57
+		x0, x1, x2, x3 = uint64(uint32(q>>32)^x1^k0), uint32(q), uint64(uint32(p>>32)^x3^k1), uint32(p)
 		k0 += 0x9E3779B9
 		k1 += 0xBB67AE85
 	}
-	return x
+	return [4]uint32{uint32(x0), x1, uint32(x2), x3}
+}
+
+// A randomRounder rounds to one dtype.
+type randomRounder struct {
+	dtype         dtype.DType
+	shift, rebias uint64
+	normal, limit uint64 // magnitudes, as float64, from and below which bits are rounded
+}
+
+func newRandomRounder(d dtype.DType) randomRounder {
+	mantissa, least := d.Precision()
+	return randomRounder{dtype: d, shift: uint64(52 - mantissa), rebias: uint64(1022+least) << 52,
+		normal: uint64(1023+least) << 52, limit: math.Float64bits(d.MaxFinite())}
+}
+
+// round rounds x with the uniform number n·2^−28 and returns the bits. Between
+// the smallest normal and the largest finite value, the bits of x with the
+// exponent of the dtype are those of the neighbour nearer to zero, followed by
+// the distance from it.
+func (r *randomRounder) round(x float64, n uint32) uint64 {
+	u := math.Float64bits(x)
+	a := u &^ (1 << 63)
+	if a < r.normal || a >= r.limit || r.shift < uniformBits {
+		return roundRandom(r.dtype, x, uniform(n))
+	}
+	carry := uint64(1)<<r.shift - 1 - uint64(n)<<(r.shift-uniformBits)
+	return (a-r.rebias+carry)>>(r.shift&63) | u>>63<<(uint(r.dtype.Bits()-1)&63)
 }
 
 // roundRandom rounds x with the uniform number u and returns the bits.

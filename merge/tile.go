@@ -33,6 +33,7 @@ type computer[T linalg.Float] struct {
 	d, part   []T
 	w, lo, hi []T
 	other     []byte
+	doubtful  []bool
 	bounds    []float64 // error bound of d by row of the block
 	exact     exact
 	settler   settler[T]

@@ -104,3 +104,10 @@ func (l *layout) truncate(x float64) uint64 {
 	}
 	return min((a-l.rebias())>>l.shift(), l.max)
 }
+
+// Precision returns the number of explicit mantissa bits of a Float dtype and
+// the exponent of its smallest normal value.
+func (d DType) Precision() (mantissa, minExponent int) {
+	l := d.float()
+	return l.mantissa, l.emin
+}
