@@ -159,7 +159,7 @@ func scriptBase(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(os.MkdirAll(path, 0o777))
 	config := map[string]any{"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_size": hidden,
-		"intermediate_size": 2 * hidden, "num_hidden_layers": layers, "vocab_size": vocab, "tie_word_embeddings": s["tied"] == "true"}
+		"intermediate_size": 2 * hidden, "num_hidden_layers": layers, "vocab_size": vocab, "tie_word_embeddings": s["tied"] == "true", "dtype": "bfloat16"}
 	if s["quantized"] != "" {
 		config["quantization_config"] = map[string]any{"quant_method": s["quantized"]}
 	}

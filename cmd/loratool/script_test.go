@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND...         run COMMAND and compare its exit status
 //	lines [stdout|stderr|FILE] N  count lines
 //	json [stdout|FILE] PATH WANT  compare a value of a JSON document; PATH is
-//	                              such as total.changed, files.0.name or files.#
+//	                              such as total.changed, files.0.name or files.len
 //	                              for a length; WANT is JSON, or a bare string
 //	sha256eq FILE FILE...         files have the same bytes
 //	sparse FILE SIZE              make FILE that long
@@ -103,12 +103,12 @@ func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 func jsonStep(ts *testscript.TestScript, v any, step string) any {
 	switch v := v.(type) {
 	case map[string]any:
-		if step == "#" {
+		if step == "len" {
 			return len(v)
 		}
 		return v[step]
 	case []any:
-		if step == "#" {
+		if step == "len" {
 			return len(v)
 		}
 		if i, err := strconv.Atoi(step); err == nil && i < len(v) {
