@@ -81,8 +81,9 @@ func (ts *targets) notFound(w *Weighted, m adapter.Missing) error {
 		hint = "this may be an adapter for another base"
 	}
 	if m.What == "replacement" {
-		hint += "; --add-missing adds it to the output, --skip leaves it out"
+		hint += "; --add-missing adds it to the output"
 	}
+	hint += "; --skip leaves it out"
 	return &rule.Error{File: w.Source, Tensor: m.Name, Rule: "AD028", Hint: hint,
 		Err: fmt.Errorf("%s has no tensor %q in the base", m.What, m.Tensor)}
 }

@@ -69,6 +69,11 @@ func checkInputs(base *checkpoint.Checkpoint, adapters []Weighted, o Options) er
 	if o.DType != 0 && !o.DType.Float() {
 		return &rule.Unsupported{What: fmt.Sprintf("output dtype %v", o.DType), Hint: "use bf16, f16, f32 or f64"}
 	}
+	for _, w := range base.Warnings() {
+		if w.Rule == "SH013" {
+			return w // which of the two the user means, nobody can tell
+		}
+	}
 	if o.MaxShardBytes > 0 && base.Dir() == "" {
 		return fmt.Errorf("a base of one file has no shards: --max-shard-size needs a folder")
 	}

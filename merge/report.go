@@ -1,5 +1,7 @@
 package merge
 
+import "github.com/loratool/loratool/format/rule"
+
 // A Report says what a merge did, or with Planned what it would do.
 type Report struct {
 	Planned  bool            `json:"planned,omitempty"`
@@ -68,6 +70,11 @@ func (p *Plan) Report() *Report {
 		t := TensorReport{Name: ch.out.Name, DType: ch.out.DType.String(), Shape: ch.out.Shape, Elements: ch.planes * ch.rows * ch.cols}
 		r.Tensors = append(r.Tensors, t)
 		r.Total.Elements += t.Elements
+	}
+	for _, w := range p.base.Warnings() {
+		if found, ok := rule.Lookup(w.Rule); !ok || found.Severity != rule.Info {
+			r.Warnings = append(r.Warnings, w.Error())
+		}
 	}
 	for _, a := range p.adapters {
 		for _, w := range a.Warnings {

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/text"
 )
 
 // baseView is a checkpoint and its config as the resolver sees it.
@@ -75,6 +77,7 @@ type targets struct {
 	summary []AdapterReport
 	notes   []string
 	untie   bool
+	used    map[string]bool // patterns of Options.Skip that matched
 }
 
 func (ts *targets) at(name string) *target {
@@ -92,11 +95,14 @@ func gatherTargets(base *checkpoint.Checkpoint, adapters []Weighted, o Options) 
 	if err != nil {
 		return nil, err
 	}
-	ts := &targets{base: view, options: o, byName: map[string]*target{}}
+	ts := &targets{base: view, options: o, byName: map[string]*target{}, used: map[string]bool{}}
 	for i := range adapters {
 		if err := ts.addAdapter(&adapters[i]); err != nil {
 			return nil, err
 		}
+	}
+	if err := ts.checkSkips(adapters); err != nil {
+		return nil, err
 	}
 	if err := ts.tie(); err != nil {
 		return nil, err
@@ -180,6 +186,7 @@ func (ts *targets) skip(a *adapter.Adapter) (*adapter.Adapter, []string, error) 
 				failed = fmt.Errorf("pattern %q: %w", pattern, err)
 			}
 			if ok || pattern == name {
+				ts.used[pattern] = true
 				skipped = append(skipped, name)
 				return true
 			}
@@ -191,6 +198,29 @@ func (ts *targets) skip(a *adapter.Adapter) (*adapter.Adapter, []string, error) 
 	kept.Replacements = slices.DeleteFunc(slices.Clone(a.Replacements), func(r adapter.Replacement) bool { return matches(r.Name) })
 	kept.Tokens = slices.DeleteFunc(slices.Clone(a.Tokens), func(t adapter.TokenRows) bool { return matches(t.Path) })
 	return &kept, skipped, failed
+}
+
+// checkSkips refuses patterns that match nothing: the user meant something.
+func (ts *targets) checkSkips(adapters []Weighted) error {
+	for _, pattern := range ts.options.Skip {
+		if ts.used[pattern] {
+			continue
+		}
+		var names []string
+		for _, a := range adapters {
+			for _, m := range a.Modules {
+				names = append(names, m.Name())
+			}
+			for _, r := range a.Replacements {
+				names = append(names, r.Name)
+			}
+			for _, t := range a.Tokens {
+				names = append(names, t.Path)
+			}
+		}
+		return fmt.Errorf("nothing in the adapters matches %q to skip; the nearest names are %s", pattern, strings.Join(text.Nearest(pattern, names, 3), ", "))
+	}
+	return nil
 }
 
 // check refuses combinations that have no defined result.

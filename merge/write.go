@@ -2,10 +2,12 @@ package merge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/text"
 )
@@ -13,7 +15,7 @@ import (
 // Write carries the plan out. The output appears under its name complete or
 // not at all; inputs that change meanwhile are an error.
 func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
-	if err := p.preflight(out); err != nil {
+	if err := p.Check(out); err != nil {
 		return nil, err
 	}
 	r := p.Report()
@@ -25,14 +27,32 @@ func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
 		err = p.writeFolder(ctx, out, r)
 	}
 	if err != nil {
-		return nil, err
+		return nil, p.blame(err)
 	}
 	p.finish(r)
 	return r, nil
 }
 
-// preflight refuses an output that is an input, exists, or does not fit.
-func (p *Plan) preflight(out string) error {
+// blame names the adapter in an error about one of its factors, which is found
+// where only tensors are known.
+func (p *Plan) blame(err error) error {
+	e, ok := errors.AsType[*rule.Error](err)
+	if !ok || e.File != "" || e.Rule != "AD017" {
+		return err
+	}
+	for _, a := range p.adapters {
+		for _, m := range a.Modules {
+			if m.A.Name == e.Tensor || m.B.Name == e.Tensor || m.Bias != nil && m.Bias.Name == e.Tensor {
+				e.File = a.Source
+			}
+		}
+	}
+	return err
+}
+
+// Check refuses an output that is an input, exists, or does not fit on its
+// disk, as Write does first.
+func (p *Plan) Check(out string) error {
 	var inputs []string
 	if p.base.Dir() != "" {
 		inputs = append(inputs, p.base.Dir())
@@ -55,7 +75,11 @@ func (p *Plan) preflight(out string) error {
 	for _, f := range p.files {
 		needed += f.size
 	}
-	return publish.Require(filepath.Dir(filepath.Clean(out)), needed)
+	parent := filepath.Dir(filepath.Clean(out))
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		return fmt.Errorf("output %q: there is no folder %q", out, parent)
+	}
+	return publish.Require(parent, needed)
 }
 
 func (p *Plan) writeFile(ctx context.Context, out string, r *Report) error {

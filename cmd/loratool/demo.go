@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -38,7 +39,7 @@ fails if any check does.
 			return runDemo(cmd.Context(), output, cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "folder to work in, which must not exist (default: a temporary one, removed at the end)")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "`folder` to work in, which must not exist (default: a temporary one, removed at the end)")
 	return cmd
 }
 
@@ -63,7 +64,9 @@ func runDemo(ctx context.Context, output string, stdout io.Writer) (err error) {
 			return err
 		}
 		defer os.RemoveAll(t.dir)
-	} else if err := os.Mkdir(output, 0o777); err != nil {
+	} else if err := os.Mkdir(output, 0o777); errors.Is(err, fs.ErrExist) {
+		return usagef("-o %q exists: name a folder that does not", output)
+	} else if err != nil {
 		return err
 	}
 	if err := copyEmbedded(stories260k.Files, t.dir); err != nil {

@@ -41,11 +41,25 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 		fmt.Fprintln(stderr, "loratool: interrupted; nothing was written")
 		return signalExit(i.signal)
 	}
-	fmt.Fprintf(stderr, "loratool: %s\n", oneLine(err.Error()))
-	if hint := hintFor(err); hint != "" {
-		fmt.Fprintf(stderr, "hint: %s\n", oneLine(hint))
+	for _, e := range each(err) {
+		fmt.Fprintf(stderr, "loratool: %s\n", oneLine(e.Error()))
+		if hint := hintFor(e); hint != "" {
+			fmt.Fprintf(stderr, "hint: %s\n", oneLine(hint))
+		}
 	}
 	return exitStatus(err)
+}
+
+// each takes joined errors apart, so that every one has its line and hint.
+func each(err error) (errs []error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	for _, e := range joined.Unwrap() {
+		errs = append(errs, each(e)...)
+	}
+	return errs
 }
 
 func signalExit(s os.Signal) int {

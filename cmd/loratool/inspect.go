@@ -9,6 +9,7 @@ import (
 
 	"github.com/loratool/loratool/diff"
 	"github.com/loratool/loratool/format"
+	"github.com/loratool/loratool/format/safetensors"
 )
 
 type inspectOptions struct {
@@ -46,7 +47,7 @@ dtypes and parameters. Only headers are read of a base.
 func runInspect(paths []string, o inspectOptions, stdout io.Writer) error {
 	var reports []inspectReport
 	var failed error
-	for i, path := range paths {
+	for _, path := range paths {
 		r, err := inspectPath(path, o)
 		if err != nil {
 			failed = errors.Join(failed, err)
@@ -55,7 +56,7 @@ func runInspect(paths []string, o inspectOptions, stdout io.Writer) error {
 		if reports = append(reports, r); o.json {
 			continue
 		}
-		if i > 0 {
+		if len(reports) > 1 {
 			io.WriteString(stdout, "\n")
 		}
 		r.print(stdout, o)
@@ -86,6 +87,9 @@ type tensorReport struct {
 	Bytes int64  `json:"bytes"`
 	File  string `json:"file,omitempty"`
 }
+
+// shapeOf is the shape of a tensor, [] and not null for a scalar.
+func shapeOf(t safetensors.Tensor) []int { return append([]int{}, t.Shape...) }
 
 func inspectPath(path string, o inspectOptions) (inspectReport, error) {
 	opened, err := format.Open(path, openOptions())

@@ -75,7 +75,7 @@ func (r *inspectReport) readAdapter(f *dialect.File, o inspectOptions) error {
 		for _, t := range f.Weights.Header().Tensors() {
 			r.Adapter.DTypes[t.DType.String()]++
 			if o.tensors {
-				r.Tensors = append(r.Tensors, tensorReport{t.Name, t.DType.String(), t.Shape, t.End - t.Begin, ""})
+				r.Tensors = append(r.Tensors, tensorReport{t.Name, t.DType.String(), shapeOf(t), t.End - t.Begin, ""})
 			}
 		}
 		for _, w := range f.Weights.Header().Warnings() {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/loratool/loratool/format/checkpoint"
@@ -44,7 +46,8 @@ func (r *inspectReport) readBase(c *checkpoint.Checkpoint, o inspectOptions) err
 			b.Quantization = q.Method
 		}
 	}
-	for _, s := range c.Shards() {
+	shards := slices.SortedFunc(slices.Values(c.Shards()), func(x, y checkpoint.Shard) int { return strings.Compare(x.Name, y.Name) })
+	for _, s := range shards {
 		tensors := s.File.Header().Tensors()
 		b.Shards = append(b.Shards, shardReport{s.Name, len(tensors), s.File.Size()})
 		b.Tensors += len(tensors)
@@ -53,7 +56,7 @@ func (r *inspectReport) readBase(c *checkpoint.Checkpoint, o inspectOptions) err
 			b.DTypes[t.DType.String()]++
 			b.Parameters += int64(t.Elements())
 			if o.tensors {
-				r.Tensors = append(r.Tensors, tensorReport{t.Name, t.DType.String(), t.Shape, t.End - t.Begin, s.Name})
+				r.Tensors = append(r.Tensors, tensorReport{t.Name, t.DType.String(), shapeOf(t), t.End - t.Begin, s.Name})
 			}
 		}
 	}

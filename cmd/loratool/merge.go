@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -55,22 +57,25 @@ Every module of an adapter is either applied or makes the merge fail, unless
   loratool merge ./base ./style=0.7 ./task=1.2 -o ./merged --dtype bf16`,
 		Args: args(2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("seed") && o.rounding != "stochastic" {
+				return usagef("--seed has no effect without --rounding stochastic")
+			}
 			return runMerge(cmd.Context(), args, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "", "file or folder to write")
-	f.StringVar(&o.dtype, "dtype", "", "dtype of the output's float tensors: bf16, f16, f32 or f64 (default: as in the base)")
-	f.StringVar(&o.shardSize, "max-shard-size", "", "write new shards of at most this size, such as 5GB (default: as in the base)")
-	f.StringVar(&o.rounding, "rounding", "nearest", "nearest, or stochastic to keep small updates on average")
-	f.Uint64Var(&o.seed, "seed", 0, "seed of stochastic rounding")
+	f.StringVarP(&o.output, "output", "o", "", "`path` of the file or folder to write")
+	f.StringVar(&o.dtype, "dtype", "", "`type` of the output's float tensors: bf16, f16, f32 or f64 (default: as in the base)")
+	f.StringVar(&o.shardSize, "max-shard-size", "", "write new shards of at most this `size`, such as 5GB (default: as in the base)")
+	f.StringVar(&o.rounding, "rounding", "nearest", "`how` to round: nearest, or stochastic to keep small updates on average")
+	f.Uint64Var(&o.seed, "seed", 0, "`number` that starts stochastic rounding")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be read and written, and stop")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.tensors, "tensors", false, "list every changed tensor")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
-	f.StringArrayVar(&o.skip, "skip", nil, "do not apply modules or tensors of this name or glob (may be repeated)")
+	f.StringArrayVar(&o.skip, "skip", nil, "do not apply modules or tensors of this `name` or glob (may be repeated)")
 	f.BoolVar(&o.addMissing, "add-missing", false, "add replacement tensors that the base lacks, such as a classifier")
-	f.StringVar(&o.progress, "progress", "auto", "auto, plain or off")
+	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
 
@@ -84,6 +89,9 @@ func runMerge(ctx context.Context, args []string, o mergeOptions, stdout, stderr
 		return err
 	}
 	defer base.Close()
+	if err := o.fits(base); err != nil {
+		return err
+	}
 	var adapters []merge.Weighted
 	for _, arg := range args[1:] {
 		path, weight, err := splitWeight(arg)
@@ -103,6 +111,12 @@ func runMerge(ctx context.Context, args []string, o mergeOptions, stdout, stderr
 	}
 	start := time.Now()
 	report := plan.Report()
+	if o.dryRun && o.output != "" {
+		if err := plan.Check(o.output); err != nil {
+			return err
+		}
+		report.Output = o.output
+	}
 	if !o.dryRun {
 		total := report.Bytes
 		options.reporter = progress.New(stderr, options.mode)
@@ -131,14 +145,12 @@ type parsedMerge struct {
 
 func (o mergeOptions) parse() (p parsedMerge, err error) {
 	if o.output == "" && !o.dryRun {
-		return p, usagef("-o names the file or folder to write")
+		return p, usagef("no output: -o OUT names the file or folder to write")
 	}
 	if o.dtype != "" {
-		d, ok := dtype.Parse(strings.ToUpper(o.dtype))
-		if !ok || !d.Float() || d.Bits() < 16 {
-			return p, usagef("--dtype %q: expected bf16, f16, f32 or f64", o.dtype)
+		if p.DType, err = parseDType(o.dtype); err != nil {
+			return p, err
 		}
-		p.DType = d
 	}
 	if o.shardSize != "" {
 		if p.MaxShardBytes, err = text.ParseBytes(o.shardSize); err != nil || p.MaxShardBytes <= 0 {
@@ -152,6 +164,11 @@ func (o mergeOptions) parse() (p parsedMerge, err error) {
 	default:
 		return p, usagef("--rounding %q: expected nearest or stochastic", o.rounding)
 	}
+	for _, pattern := range o.skip {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return p, usagef("--skip %q: this glob is not closed", pattern)
+		}
+	}
 	if p.mode, err = progress.ParseMode(o.progress); err != nil {
 		return p, usageError{err}
 	}
@@ -159,9 +176,20 @@ func (o mergeOptions) parse() (p parsedMerge, err error) {
 	return p, nil
 }
 
+// fits checks options that mean something for a folder only, or a file.
+func (o mergeOptions) fits(base *checkpoint.Checkpoint) error {
+	switch {
+	case base.Dir() == "" && o.shardSize != "":
+		return usagef("--max-shard-size: the base is one file, and so is the output; give the base as a folder")
+	case base.Dir() != "" && strings.HasSuffix(o.output, ".safetensors"):
+		return usagef("-o %q: the base is a folder, and so is the output; name it without .safetensors", o.output)
+	}
+	return nil
+}
+
 // splitWeight takes ADAPTER=WEIGHT apart. A path that exists as it stands is a
 // path, whatever its characters.
-func splitWeight(arg string) (path string, weight float64, err error) {
+func splitWeight(arg string) (name string, weight float64, err error) {
 	i := strings.LastIndexByte(arg, '=')
 	if i < 0 {
 		return arg, 1, nil
@@ -169,11 +197,28 @@ func splitWeight(arg string) (path string, weight float64, err error) {
 	if _, err := os.Stat(arg); err == nil {
 		return arg, 1, nil
 	}
+	if i == 0 {
+		return "", 0, usagef("%q names no adapter: expected ADAPTER=WEIGHT", arg)
+	}
 	weight, err = strconv.ParseFloat(arg[i+1:], 64)
-	if err != nil {
-		return "", 0, usagef("weight %q of adapter %q is not a number", arg[i+1:], arg[:i])
+	if err != nil || math.IsNaN(weight) || math.IsInf(weight, 0) {
+		return "", 0, usagef("weight %q of adapter %q is not a finite number", arg[i+1:], arg[:i])
 	}
 	return arg[:i], weight, nil
+}
+
+// dtypeWords are the names that other tools use, beside the format's own.
+var dtypeWords = map[string]dtype.DType{
+	"bf16": dtype.BF16, "bfloat16": dtype.BF16, "f16": dtype.F16, "fp16": dtype.F16, "float16": dtype.F16,
+	"f32": dtype.F32, "fp32": dtype.F32, "float32": dtype.F32, "f64": dtype.F64, "fp64": dtype.F64, "float64": dtype.F64,
+}
+
+func parseDType(s string) (dtype.DType, error) {
+	d, ok := dtypeWords[strings.ToLower(s)]
+	if !ok {
+		return 0, usagef("--dtype %q: expected bf16, f16, f32 or f64", s)
+	}
+	return d, nil
 }
 
 func printJSON(w io.Writer, v any) error {

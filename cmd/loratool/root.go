@@ -18,18 +18,17 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 ` + exitHelp,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       version(),
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
+		Version:                    version(),
+		Args:                       unknownCommand,
+		RunE:                       func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.SetFlagErrorFunc(flagError)
+	cmd.SetHelpCommand(newHelpCmd())
+	cmd.AddCommand(newVersionCmd())
 	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
 	return cmd
 }
@@ -40,14 +39,4 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
-}
-
-// args checks the number of arguments; a mistake is a usage error.
-func args(least, most int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < least || most >= 0 && len(args) > most {
-			return usagef("%s takes %s; see %s --help", cmd.Name(), cmd.Use[len(cmd.Name())+1:], cmd.CommandPath())
-		}
-		return nil
-	}
 }

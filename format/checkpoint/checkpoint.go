@@ -37,6 +37,7 @@ type Checkpoint struct {
 	dir      string
 	shards   []Shard
 	index    *Index
+	chosen   bool // the index was named, not found
 	places   map[string]place
 	names    []string
 	warnings []*rule.Error
@@ -64,7 +65,7 @@ func Open(path string, o Options) (*Checkpoint, error) {
 		c.dir = path
 		err = c.openFolder()
 	case strings.HasSuffix(path, indexSuffix):
-		c.dir = filepath.Dir(path)
+		c.dir, c.chosen = filepath.Dir(path), true
 		err = c.openIndex(filepath.Base(path))
 	default:
 		err = c.add(filepath.Base(path), path)
@@ -85,6 +86,9 @@ func Locate(path string, o Options) (string, error) {
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) && isRepoID(path) {
 		return findRepo(path, o.CacheDirs)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s: %w", rule.Printable(path), fs.ErrNotExist)
 	}
 	return path, err
 }

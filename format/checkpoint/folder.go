@@ -88,7 +88,7 @@ func chooseFiles(dir string, files []string) ([]string, error) {
 	}
 	switch {
 	case len(weights) == 0 && len(files) > 0:
-		return nil, fmt.Errorf("%s: holds an adapter, expected a base model", dir)
+		return nil, fmt.Errorf("%s: holds an adapter, expected a base", dir)
 	case len(weights) == 0:
 		return nil, noWeights(dir)
 	case len(stems) == 1:
@@ -104,7 +104,7 @@ func noWeights(dir string) error {
 			return fmt.Errorf("%s: no safetensors file, only %s and the like: convert it first", dir, filepath.Base(m[0]))
 		}
 	}
-	return fmt.Errorf("%s: no safetensors file", dir)
+	return fmt.Errorf("%s: no safetensors file: expected model.safetensors, or shards with an index", dir)
 }
 
 func globEscape(s string) string {

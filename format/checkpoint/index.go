@@ -344,6 +344,7 @@ func (c *Checkpoint) checkStrays() error {
 	for _, f := range files {
 		switch {
 		case own[f] || isAdapterFile(f):
+		case f == single && c.chosen:
 		case f == single:
 			c.warn("SH013", filepath.Join(c.dir, f), "beside %s, which goes first", c.index.Name)
 		default:

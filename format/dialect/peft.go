@@ -55,6 +55,9 @@ func OpenPEFT(path string) (*File, error) {
 		return nil, pickleError(weights)
 	}
 	config, err := readConfig(folder)
+	if e, ok := errors.AsType[*rule.Error](err); ok && e.Rule == "AD001" && !info.IsDir() {
+		e.File, e.Err = path, errors.New("no "+ConfigName+" beside it")
+	}
 	if err != nil {
 		return nil, err
 	}

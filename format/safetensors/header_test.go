@@ -100,8 +100,8 @@ func TestSniff(t *testing.T) {
 		{"\xEF\xBB\xBF <HTML>", "HTML page"},
 		{"PK\x03\x04", "zip archive (torch.save writes one)"},
 		{"\x80\x02}", "pickle (old torch.save)"},
-		{"GGUF\x03", "GGUF"},
-		{` [1`, "JSON without the 8-byte length"},
+		{"GGUF\x03", "GGUF file"},
+		{` [1`, "JSON text"},
 		{"", ""}, {"hello", ""}, {"{hello", ""}, {"\x80\x09}", ""},
 	} {
 		if got, ok := Sniff([]byte(c.head)); got.Name != c.want || ok != (c.want != "") {

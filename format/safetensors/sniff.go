@@ -19,6 +19,14 @@ type FileType struct {
 	Hint string // what to do about it
 }
 
+// article is what goes before the name: an HTML page, a zip archive.
+func (t FileType) article() string {
+	if t.Name[0] == 'H' {
+		return "an"
+	}
+	return "a"
+}
+
 // signatures are tried in order. Valid safetensors files can begin with the
 // bytes of most of them, so they are looked at only when the header is none.
 var signatures = []struct {
@@ -29,12 +37,12 @@ var signatures = []struct {
 	{isHTML, FileType{"HTML page", "a download saved a web page, perhaps a login or an error: download the file again"}},
 	{prefix("PK\x03\x04", "PK\x05\x06"), FileType{"zip archive (torch.save writes one)", "convert it to safetensors first; pickle in it is never executed here"}},
 	{isPickle, FileType{"pickle (old torch.save)", "convert it to safetensors first; it is never executed here"}},
-	{prefix("GGUF"), FileType{"GGUF", "this is llama.cpp's format"}},
-	{prefix("\x1f\x8b"), FileType{"gzip", "decompress it first"}},
-	{prefix("\x28\xb5\x2f\xfd"), FileType{"zstd", "decompress it first"}},
+	{prefix("GGUF"), FileType{"GGUF file", "this is llama.cpp's format: use the safetensors files that it was made from"}},
+	{prefix("\x1f\x8b"), FileType{"gzip file", "decompress it first"}},
+	{prefix("\x28\xb5\x2f\xfd"), FileType{"zstd file", "decompress it first"}},
 	{prefix("\x93NUMPY"), FileType{"numpy array (.npy)", "convert it to safetensors first"}},
-	{prefix("\x89HDF\r\n\x1a\n"), FileType{"HDF5", "convert it to safetensors first"}},
-	{isJSON, FileType{"JSON without the 8-byte length", "this is a config or an index, not weights"}},
+	{prefix("\x89HDF\r\n\x1a\n"), FileType{"HDF5 file", "convert it to safetensors first"}},
+	{isJSON, FileType{"JSON text", "this is a config or an index, not weights"}},
 }
 
 // Sniff guesses what a file that is no safetensors file is, from its first
@@ -112,5 +120,5 @@ func foreign(r io.ReaderAt, size int64, e *rule.Error) error {
 		return e
 	}
 	return &rule.Error{File: e.File, Rule: "ST024", Hint: t.Hint,
-		Err: fmt.Errorf("this is a %s, not a safetensors file: %w", t.Name, e.Err)}
+		Err: fmt.Errorf("this is %s %s, not a safetensors file", t.article(), t.Name)}
 }
