@@ -6,27 +6,8 @@ package adapter
 import (
 	"math"
 
-	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 )
-
-// A Tensor is a named block of an adapter file. Bytes is a view of the mapped
-// file, little-endian, row-major, and must not be written.
-type Tensor struct {
-	Name  string // as in the file
-	DType dtype.DType
-	Shape []int
-	Bytes []byte
-}
-
-// Elements returns the product of the shape; 1 for a scalar.
-func (t Tensor) Elements() int {
-	n := 1
-	for _, d := range t.Shape {
-		n *= d
-	}
-	return n
-}
 
 // A Kind tells how the factors of a module make its delta.
 type Kind uint8

@@ -211,9 +211,7 @@ func (c *peftConfig) extras(a *adapter.Adapter, g *group, m *adapter.Module) err
 
 // tokenRows attaches trained rows to their indices, which only the config has.
 func (c *peftConfig) tokenRows(a *adapter.Adapter, path string, rows adapter.Tensor) error {
-	i := slices.IndexFunc(c.tokens, func(t tokenIndices) bool {
-		return t.module == "" || t.module == path || strings.HasSuffix(path, "."+t.module)
-	})
+	i := slices.IndexFunc(c.tokens, func(t tokenIndices) bool { return t.names(path) })
 	if i < 0 {
 		return fault(a, "AD037", rows.Name, "trained token rows, but trainable_token_indices does not name %q", path)
 	}
