@@ -192,7 +192,8 @@ def peft_float64(family, base, adapters):
         c = json.load(open(f"{path}/adapter_config.json"))
         for field in ("target_modules", "modules_to_save"):
             sides |= {s for s in SIDES if s in (c[field] or [])}
-    if sides and m.config.tie_word_embeddings:
+    tied = bool(sides) and m.config.tie_word_embeddings
+    if tied:
         m = untied(m)
     pm = PeftModel.from_pretrained(m, adapters[0][0], adapter_name="a0", autocast_adapter_dtype=False)
     for i, (path, _) in enumerate(adapters[1:], 1):
@@ -204,7 +205,7 @@ def peft_float64(family, base, adapters):
                     module.scaling[f"a{i}"] *= weight
     names = [f"a{i}" for i in range(len(adapters))]
     merged = pm.merge_and_unload(adapter_names=names if len(names) > 1 else None).state_dict()
-    if c.get("ensure_weight_tying") and sides:  # only a tied model gets the head's adapter; its forward pass adds it once
+    if c.get("ensure_weight_tying") and tied:  # only a tied model gets the head's adapter; its forward pass adds it once
         merged["lm_head.weight"] = merged["model.embed_tokens.weight"]
     return merged
 
