@@ -128,8 +128,10 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		ts.addUpdate(w, u)
 	}
 	for _, b := range res.Biases {
-		t := ts.at(b.Tensor)
-		t.biases = append(t.biases, weightedBias{w, b.Module})
+		if !w.zero(b.Module) {
+			t := ts.at(b.Tensor)
+			t.biases = append(t.biases, weightedBias{w, b.Module})
+		}
 	}
 	for _, r := range res.Replacements {
 		if err := ts.addReplacement(w, r); err != nil {
@@ -151,7 +153,16 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	return err
 }
 
+// zero reports whether the delta of a module is zero by its weight or alpha:
+// it changes no tensor and unties no head.
+func (w *Weighted) zero(m *adapter.Module) bool {
+	return w.Weight*m.Scaling() == 0 && m.Magnitude == nil
+}
+
 func (ts *targets) addUpdate(w *Weighted, u adapter.Update) {
+	if w.zero(u.Module) {
+		return
+	}
 	for _, p := range u.Pieces {
 		t := ts.at(p.Tensor)
 		t.updates = append(t.updates, weightedPiece{w, u, p})
