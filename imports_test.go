@@ -56,6 +56,7 @@ var below = map[string][]string{
 	"format/dtype":        {"format/rule", "internal/text"},
 	"format/rule":         {"internal/text"},
 	"internal/linalg":     {},
+	"internal/lowrank":    {"internal/linalg", "internal/text"},
 	"internal/mmap":       {},
 	"internal/progress":   {"internal/text"},
 	"internal/publish":    {"internal/text"},
@@ -75,7 +76,7 @@ var thirdParty = map[string][]string{
 	"github.com/spf13/pflag":            {"cmd/loratool"},
 	"golang.org/x/sys":                  {"format/dtype", "internal/linalg", "internal/mmap", "internal/publish", "merge"},
 	"golang.org/x/term":                 {"cmd/loratool", "internal/progress"},
-	"gonum.org/v1/gonum":                {"diff", "internal/linalg"},
+	"gonum.org/v1/gonum":                {"diff", "internal/linalg", "internal/lowrank"},
 	"golang.org/x/text":                 {"format/safetensors"},
 }
 
