@@ -30,12 +30,12 @@ const module = "github.com/loratool/loratool"
 // format; each row says which of them a package uses.
 var below = map[string][]string{
 	"cmd/loratool": {
-		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
+		"diff", "merge", "format", "format/dialect", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
 		"testdata/stories260k",
 	},
 	"merge": {
-		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"format", "format/dialect", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
 	},
 	"diff": {
@@ -50,19 +50,20 @@ var below = map[string][]string{
 		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/publish", "internal/strictjson", "internal/text",
 	},
-	"format/adapter":      {"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
-	"format/checkpoint":   {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
-	"format/safetensors":  {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
-	"format/dtype":        {"format/rule", "internal/text"},
-	"format/rule":         {"internal/text"},
-	"internal/linalg":     {},
-	"internal/mmap":       {},
-	"internal/progress":   {"internal/text"},
-	"internal/publish":    {"internal/text"},
-	"internal/strictjson": {},
-	"internal/text":       {},
-	"test/fault":          {}, // drives the built command only
-	"bench/shapes":        {"format/dtype", "format/safetensors"},
+	"format/adapter/names": {"format/dtype", "format/rule", "internal/text"},
+	"format/adapter":       {"format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
+	"format/checkpoint":    {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
+	"format/safetensors":   {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
+	"format/dtype":         {"format/rule", "internal/text"},
+	"format/rule":          {"internal/text"},
+	"internal/linalg":      {},
+	"internal/mmap":        {},
+	"internal/progress":    {"internal/text"},
+	"internal/publish":     {"internal/text"},
+	"internal/strictjson":  {},
+	"internal/text":        {},
+	"test/fault":           {}, // drives the built command only
+	"bench/shapes":         {"format/dtype", "format/safetensors"},
 }
 
 // thirdParty says which packages may import a module of others. A row that
