@@ -33,6 +33,9 @@ func (b baseView) ModelType() string { return b.config.ModelType() }
 // Architectures implements adapter.Base.
 func (b baseView) Architectures() []string { return b.config.Architectures() }
 
+// Setting implements adapter.Base.
+func (b baseView) Setting(path ...string) (string, bool) { return b.config.Setting(path...) }
+
 // TieWordEmbeddings implements adapter.Base.
 func (b baseView) TieWordEmbeddings() (tied, present bool) { return b.config.TieWordEmbeddings() }
 
@@ -80,6 +83,13 @@ type targets struct {
 	used    map[string]bool // patterns of Options.Skip that matched
 }
 
+// note adds a remark to the report, once.
+func (ts *targets) note(text string) {
+	if !slices.Contains(ts.notes, text) {
+		ts.notes = append(ts.notes, text)
+	}
+}
+
 func (ts *targets) at(name string) *target {
 	t := ts.byName[name]
 	if t == nil {
@@ -120,7 +130,7 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	if err != nil {
 		return err
 	}
-	res, err := kept.Resolve(ts.base)
+	res, err := kept.Resolve(ts.base, ts.options.Names)
 	if err != nil {
 		return err
 	}
@@ -142,7 +152,10 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		t := ts.at(r.Path)
 		t.rows = append(t.rows, r)
 	}
-	report.Applied = len(res.Updates)
+	report.Applied, report.Names = len(res.Updates), res.Maps
+	for _, m := range res.Maps {
+		ts.note(m.String())
+	}
 	report.Skipped = skipped
 	for _, u := range w.Unused {
 		report.Unused = append(report.Unused, u.Tensor)
