@@ -80,7 +80,7 @@ var below = map[string][]string{
 	},
 	"internal/strictjson": {},
 	"internal/text":       {},
-	"test/digests": { // drives the built command, on inputs that it writes
+	"test/digests": {
 		"format/dtype", "format/safetensors",
 	},
 	"test/fault": {}, // drives the built command only
@@ -89,6 +89,17 @@ var below = map[string][]string{
 	},
 	"format/adapter/names": {
 		"format/dtype", "format/rule", "internal/text",
+	},
+	"train/internal/model": {
+		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
+		"internal/text",
+	},
+	"train/internal/data": {},
+	"train/internal/backend": {
+		"format/dtype",
+	},
+	"train/internal/backend/cpu": {
+		"train/internal/backend", "format/dtype", "internal/linalg",
 	},
 }
 
