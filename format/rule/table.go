@@ -26,7 +26,7 @@ type Rule struct {
 }
 
 // families are the tables of rules, one file each.
-func families() [][]Rule { return [][]Rule{safetensorsRules, adapterRules, shardRules} }
+func families() [][]Rule { return [][]Rule{safetensorsRules, adapterRules, shardRules, tokenizerRules} }
 
 // All returns the rules of every family in the order of the tables.
 func All() []Rule { return slices.Concat(families()...) }
