@@ -143,34 +143,35 @@ func (r *resolver) nested() error {
 var registration = []string{"gate_up_proj", "gate_proj", "up_proj", "w1", "w3", "down_proj", "w2"}
 
 func (r *resolver) assign(path string, modules []*Module) error {
-	params := slices.Clone(modules[0].Candidates)
-	slices.SortStableFunc(params, func(a, b string) int {
-		return slices.Index(registration, a) - slices.Index(registration, b)
+	params := modules[0].Candidates
+	order := make([]int, len(params)) // candidates in the order in which they are registered
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		return slices.Index(registration, params[i]) - slices.Index(registration, params[j])
 	})
 	slices.SortFunc(modules, func(a, b *Module) int { return b.Depth - a.Depth }) // innermost first
 	if len(modules) != len(params) {
 		return fault(r.a, "AD028", modules[0].A.Name, "module %q has %d pairs of factors for %d target_parameters", path, len(modules), len(params))
 	}
-	for i, m := range modules {
-		var fits []string
-		for _, p := range params {
-			c := *m
-			c.Param, c.Candidates = p, nil
+	for n, m := range modules {
+		var fits []int
+		for i := range params {
+			c := m.As(i)
 			if found, _, _ := r.find(c.Name()); found != "" {
-				if _, err := r.fit(&c, found); err == nil {
-					fits = append(fits, p)
+				if _, err := r.fit(c, found); err == nil {
+					fits = append(fits, i)
 				}
 			}
 		}
-		choice := params[i]
+		choice := order[n]
 		if len(fits) == 1 {
 			choice = fits[0]
-		} else if !slices.Contains(registration, choice) && len(fits) > 1 {
-			return fault(r.a, "AD028", m.A.Name, "parameters %q of module %q have one shape, and their order is not known", fits, path)
+		} else if !slices.Contains(registration, params[choice]) && len(fits) > 1 {
+			return fault(r.a, "AD028", m.A.Name, "parameters %q of module %q have one shape, and their order is not known", params, path)
 		}
-		named := *m
-		named.Param, named.Candidates = choice, nil
-		if err := r.module(&named); err != nil {
+		if err := r.module(m.As(choice)); err != nil {
 			return err
 		}
 	}

@@ -196,7 +196,7 @@ func TestAdapterErrors(t *testing.T) {
 		{"nothing", plain, nil, "AD026"},
 		{"magnitude without use_dora", plain, []safetensors.NamedData{a, b, tensor("x.lora_magnitude_vector", 1, 4)}, "AD031"},
 		{"use_dora without magnitude", `{"peft_type":"LORA","r":2,"use_dora":true}`, []safetensors.NamedData{a, b}, "AD031"},
-		{"token rows", plain, []safetensors.NamedData{tensor("e.token_adapter.trainable_tokens_delta", 1, 2, 3)}, "AD037"},
+		{"token rows", plain, []safetensors.NamedData{tensor("e.token_adapter.trainable_tokens_delta", 1, 2, 3)}, "AD046"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := OpenPEFT(folder(t, c.config, c.tensors...))
