@@ -31,6 +31,7 @@ type Krylov struct {
 	rows, cols int
 
 	size   int       // vectors in the basis
+	last   int       // of them, those of the last block
 	q, z   []float32 // size×rows and size×cols: Qᵀ and Qᵀ·X, by rows
 	gram   Mat[float64]
 	values []float64 // θ², descending
@@ -51,6 +52,10 @@ func (k *Krylov) Size() int { return k.size }
 // Complete reports whether the basis spans everything: the Ritz values are
 // the singular values.
 func (k *Krylov) Complete() bool { return k.size >= min(k.rows, k.cols) }
+
+// Widen makes the next blocks half as large as the basis if that is more than
+// their size, so that a large basis takes few of them.
+func (k *Krylov) Widen() { k.block = max(k.block, k.size/2) }
 
 // Squares returns the squares of the Ritz values, largest first. The slice is
 // valid until the next Grow.
@@ -81,17 +86,18 @@ func (k *Krylov) Grow() error {
 	return nil
 }
 
-// start returns the rows to multiply by Xᵀ for the next block.
+// start returns the rows to multiply by Xᵀ for the next block: those that the
+// last block gives, and random ones where it has fewer.
 func (k *Krylov) start(b int) Mat[float32] {
 	p := Dense(make([]float32, b*k.cols), b, k.cols)
-	if k.size == 0 {
-		for i := range p.Data {
-			p.Data[i] = bell(k.random.Uint64())
-		}
-		return p
+	from := len(k.z) - min(b, k.last)*k.cols
+	n := copy(p.Data, k.z[from:])
+	for i := range p.Data[n:] {
+		p.Data[n+i] = bell(k.random.Uint64())
 	}
-	copy(p.Data, k.z[len(k.z)-b*k.cols:])
-	Orthonormalize(p)
+	if n > 0 {
+		Orthonormalize(p)
+	}
 	return p
 }
 
@@ -105,7 +111,7 @@ func bell(u uint64) float32 {
 // extend computes the Ritz values after a block of b vectors was added.
 func (k *Krylov) extend(b int, z Mat[float32]) {
 	old := k.size
-	k.size += b
+	k.size, k.last = k.size+b, b
 	n := k.size
 	g := Dense(make([]float64, n*n), n, n)
 	for i := range old {

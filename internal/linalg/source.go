@@ -38,7 +38,7 @@ const (
 // Workers split the columns of Z; see [Gemm] for the arithmetic.
 func LeftMul(workers int, z, q Mat[float32], x Source) error {
 	rows, cols := x.Dims()
-	return split(workers, cols, sourceWidth, func(buf *[]float32, col, n int) error {
+	return Split(workers, cols, sourceWidth, func(buf *[]float32, col, n int) error {
 		for row := 0; row < rows; row += sourceDepth {
 			k := min(sourceDepth, rows-row)
 			b, err := x.Block(buf, row, k, col, n)
@@ -55,7 +55,7 @@ func LeftMul(workers int, z, q Mat[float32], x Source) error {
 // Workers split the columns of Y.
 func LeftMulT(workers int, y, p Mat[float32], x Source) error {
 	rows, cols := x.Dims()
-	return split(workers, rows, sourceDepth, func(buf *[]float32, row, n int) error {
+	return Split(workers, rows, sourceDepth, func(buf *[]float32, row, n int) error {
 		for col := 0; col < cols; col += sourceWidth {
 			k := min(sourceWidth, cols-col)
 			b, err := x.Block(buf, row, n, col, k)
@@ -68,10 +68,10 @@ func LeftMulT(workers int, y, p Mat[float32], x Source) error {
 	})
 }
 
-// split calls do for consecutive parts of n items, unit at a time, on up to
+// Split calls do for consecutive parts of n items, unit at a time, on up to
 // workers goroutines, each with a buffer of its own. It returns an error of the
 // first part that failed.
-func split(workers, n, unit int, do func(buf *[]float32, first, n int) error) error {
+func Split(workers, n, unit int, do func(buf *[]float32, first, n int) error) error {
 	parts := (n + unit - 1) / unit
 	errs := make([]error, parts)
 	var next atomic.Int64
