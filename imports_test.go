@@ -36,7 +36,11 @@ var below = map[string][]string{
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
+		"internal/linalg", "internal/mmap", "internal/philox", "internal/publish", "internal/strictjson", "internal/text",
+	},
+	"merge/compose": {
+		"format/adapter", "format/checkpoint", "format/dtype", "format/rule",
+		"internal/linalg", "internal/lowrank", "internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -58,6 +62,7 @@ var below = map[string][]string{
 	"internal/linalg":     {},
 	"internal/lowrank":    {"internal/linalg", "internal/text"},
 	"internal/mmap":       {},
+	"internal/philox":     {},
 	"internal/progress":   {"internal/text"},
 	"internal/publish":    {"internal/text"},
 	"internal/strictjson": {},
