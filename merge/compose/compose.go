@@ -45,8 +45,9 @@ type Options struct {
 	// Workers is the number of goroutines, 0 for one per processor. The result
 	// does not depend on it.
 	Workers int
-	// Progress, if set, is called with the number of modules done.
-	Progress func(done, total int)
+	// Progress, if set, is called with the bytes of factors that are done, from
+	// several goroutines.
+	Progress func(done, total int64)
 }
 
 // Compose returns the composed adapter and what was done. Its tensors may be
@@ -108,29 +109,21 @@ func (c *composition) run(ctx context.Context) (*adapter.Adapter, *Report, error
 	return out, c.report, nil
 }
 
-// each calls do for every group of modules, on several goroutines unless the
-// work inside is parallel.
+// each calls do for every group of modules on the workers of the options, and
+// returns the error of the first group that failed.
 func (c *composition) each(ctx context.Context, tell bool, do func(i int, g *group) error) error {
-	return eachModule(ctx, c.options, len(c.groups), tell, func(i int) error { return do(i, c.groups[i]) })
-}
-
-// eachModule calls do for 0…n-1 on the workers of o and returns the error of
-// the first that failed.
-func eachModule(ctx context.Context, o Options, n int, tell bool, do func(i int) error) error {
-	errs := make([]error, n)
+	errs := make([]error, len(c.groups))
 	var next, done atomic.Int64
-	var lock sync.Mutex
+	total := c.bytes()
 	var work sync.WaitGroup
-	for range min(o.workers(), n) {
+	for range min(c.options.workers(), len(c.groups)) {
 		work.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if errs[i] = do(i); errs[i] != nil {
+			for i := int(next.Add(1)) - 1; i < len(errs) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if errs[i] = do(i, c.groups[i]); errs[i] != nil {
 					return
 				}
-				if tell && o.Progress != nil {
-					lock.Lock()
-					o.Progress(int(done.Add(1)), n)
-					lock.Unlock()
+				if tell && c.options.Progress != nil {
+					c.options.Progress(done.Add(c.groups[i].bytes()), total)
 				}
 			}
 		})
@@ -145,6 +138,14 @@ func eachModule(ctx context.Context, o Options, n int, tell bool, do func(i int)
 		}
 	}
 	return nil
+}
+
+// bytes is the size of the factors of all adapters.
+func (c *composition) bytes() (n int64) {
+	for _, g := range c.groups {
+		n += g.bytes()
+	}
+	return n
 }
 
 func (o Options) workers() int {
@@ -168,6 +169,9 @@ func (c *composition) allocate(ctx context.Context) ([]int, error) {
 	for i, g := range c.groups {
 		names[i] = g.name
 	}
+	if c.rule.kind == sideBySide || c.rule.kind == factorwise {
+		return nil, fmt.Errorf("the ranks of method %s are those of the adapters; use method svd to choose", c.options.Method)
+	}
 	if err := c.options.Rank.Check(names); err != nil {
 		return nil, err
 	}
@@ -175,7 +179,7 @@ func (c *composition) allocate(ctx context.Context) ([]int, error) {
 	if !ok {
 		return ranks, nil
 	}
-	if c.rule.kind == elementwise || c.rule.kind == factorwise {
+	if c.rule.kind == elementwise {
 		return nil, fmt.Errorf("a budget needs all singular values, which method %s does not compute; compose at a rank and re-rank the result", c.options.Method)
 	}
 	costs := make([]lowrank.Cost, len(c.groups))

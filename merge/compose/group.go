@@ -56,6 +56,14 @@ func (c *composition) gather() ([]*group, error) {
 	return groups, nil
 }
 
+// bytes is the size of the factors of all members.
+func (g *group) bytes() (n int64) {
+	for _, m := range g.members {
+		n += int64(len(m.A.Bytes) + len(m.B.Bytes))
+	}
+	return n
+}
+
 // check refuses modules of one name that are not of one kind and size.
 func (g *group) check(adapters []Weighted) error {
 	first := g.members[0]

@@ -159,3 +159,13 @@ func methodsOf(d Dialect) (list []Method) {
 	}
 	return list
 }
+
+// Check returns an error for options that no adapters could make sense of: a
+// density that a method needs or has no use for.
+func (o Options) Check() error {
+	r, err := o.rule()
+	if err == nil && r.keep == all && o.Density != 0 {
+		return fmt.Errorf("method %s keeps all elements: a density has no effect", o.Method)
+	}
+	return err
+}
