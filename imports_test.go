@@ -32,12 +32,16 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names",
+		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
 		"format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
-		"format/adapter/names",
+		"format/adapter/names", "internal/philox",
+	},
+	"merge/compose": {
+		"format/adapter", "format/checkpoint", "format/dtype", "format/rule",
+		"internal/linalg", "internal/lowrank", "internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -78,6 +82,7 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
+	"internal/philox": {},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
@@ -125,7 +130,7 @@ var thirdParty = map[string][]string{
 		"cmd/loratool", "internal/progress",
 	},
 	"gonum.org/v1/gonum": {
-		"diff", "internal/linalg", "internal/lowrank",
+		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
 	},
 	"golang.org/x/text": {
 		"format/safetensors",
