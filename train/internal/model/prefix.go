@@ -105,6 +105,9 @@ func (p *Prefix) sequence(batch *data.Batch, from, to int) (rows []row) {
 // as Li and Liang 2021 (section 7.4) find best: embeddings, or for a prefix of
 // every block its activations.
 func (m *Model) InitPrefix(tokens []int32) error {
+	if m.Hollow() {
+		return nil
+	}
 	p := m.prefix
 	m.prefix = nil
 	defer func() { m.prefix = p }()
