@@ -11,6 +11,7 @@ import (
 	"context"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 )
@@ -46,6 +47,8 @@ type Options struct {
 	// AddMissing adds replacement tensors that the base does not have, such as
 	// a classifier, to the output.
 	AddMissing bool
+	// Names are rules added to the map of names on disk and in memory.
+	Names names.Rules
 	// Force replaces an output that exists.
 	Force bool
 	// Progress is called from several goroutines with the bytes written since

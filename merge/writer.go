@@ -26,7 +26,7 @@ type segment struct {
 // chunkBytes is what one worker computes and writes at once. Files are cut at
 // multiples of it, whatever lies there, so that writes are aligned and the
 // statistics are summed in the same parts for any number of workers.
-const chunkBytes = 4 << 20
+const chunkBytes = 8 << 20
 
 // pageBytes is the alignment that unbuffered writes need.
 const pageBytes = 4096

@@ -6,27 +6,8 @@ package adapter
 import (
 	"math"
 
-	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 )
-
-// A Tensor is a named block of an adapter file. Bytes is a view of the mapped
-// file, little-endian, row-major, and must not be written.
-type Tensor struct {
-	Name  string // as in the file
-	DType dtype.DType
-	Shape []int
-	Bytes []byte
-}
-
-// Elements returns the product of the shape; 1 for a scalar.
-func (t Tensor) Elements() int {
-	n := 1
-	for _, d := range t.Shape {
-		n *= d
-	}
-	return n
-}
 
 // A Kind tells how the factors of a module make its delta.
 type Kind uint8
@@ -76,8 +57,28 @@ type Module struct {
 	// Candidates are the parameters this module may belong to where the file
 	// does not say: PEFT nests wrappers of several parameters of one module
 	// without naming them. Depth is the nesting depth, 0 for the outermost.
+	// Scales are the rank and alpha of each candidate, nil if all have the
+	// module's.
 	Candidates []string
+	Scales     []Scale
 	Depth      int
+}
+
+// A Scale is what the scaling of a module is made of.
+type Scale struct {
+	Rank  int // of one expert
+	Alpha float64
+}
+
+// As returns the module as its candidate i.
+func (m *Module) As(i int) *Module {
+	c := *m
+	c.Param = m.Candidates[i]
+	if m.Scales != nil {
+		c.Rank, c.Alpha = m.Scales[i].Rank, m.Scales[i].Alpha
+	}
+	c.Candidates, c.Scales = nil, nil
+	return &c
 }
 
 // Name returns the path of the adapted parameter: the module's path, followed

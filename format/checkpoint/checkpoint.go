@@ -23,6 +23,9 @@ type Options struct {
 	// CacheDirs are folders laid out as the Hugging Face hub cache, in the
 	// order of the search. See CacheDirs.
 	CacheDirs []string
+	// Report gets every broken rule; the zero value is rule.Stop. Shards and
+	// entries that break one are left out of the checkpoint.
+	Report rule.Report
 }
 
 // A Shard is a safetensors file of a checkpoint.
@@ -41,6 +44,8 @@ type Checkpoint struct {
 	places   map[string]place
 	names    []string
 	warnings []*rule.Error
+	report   rule.Report
+	absent   map[string]bool // shards of the index that could not be opened
 }
 
 // A place is where a tensor is: an index into the shards, and one into the
@@ -59,7 +64,10 @@ func Open(path string, o Options) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{}
+	c := &Checkpoint{report: o.Report, absent: map[string]bool{}}
+	if c.report == nil {
+		c.report = rule.Stop
+	}
 	switch {
 	case info.IsDir():
 		c.dir = path
@@ -95,8 +103,12 @@ func Locate(path string, o Options) (string, error) {
 
 // add opens a shard.
 func (c *Checkpoint) add(name, path string) error {
-	f, err := safetensors.Open(path)
-	if err != nil {
+	f, err := safetensors.Check(path, c.report)
+	if e, ok := errors.AsType[*rule.Error](err); ok {
+		err = c.report(e)
+	}
+	if err != nil || f == nil {
+		c.absent[name] = true
 		return err
 	}
 	c.shards = append(c.shards, Shard{name, f})
@@ -113,7 +125,10 @@ func (c *Checkpoint) finish() error {
 	for i, s := range c.shards {
 		for k, t := range s.File.Header().Tensors() {
 			if other, ok := c.places[t.Name]; ok {
-				return fault("SH008", s.File.Path(), t.Name, "also in shard %q", c.shards[other.shard].Name)
+				if err := c.report(fault("SH008", s.File.Path(), t.Name, "also in shard %q", c.shards[other.shard].Name)); err != nil {
+					return err
+				}
+				continue
 			}
 			c.places[t.Name] = place{int32(i), int32(k)}
 			c.names = append(c.names, t.Name)

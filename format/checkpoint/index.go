@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -46,10 +47,17 @@ type Entry struct {
 // ParseIndex reads and checks an index, but not the shards. The name is for
 // messages and Index.Name only.
 func ParseIndex(data []byte, name string) (*Index, error) {
+	return CheckIndex(data, name, rule.Stop)
+}
+
+// CheckIndex is ParseIndex for those who want every broken rule: report gets
+// each of them, except one that makes the rest unreadable, which is the error.
+// Broken entries are left out.
+func CheckIndex(data []byte, name string, report rule.Report) (*Index, error) {
 	// Every entry ends in the suffix, so this is enough room or a bit too much.
 	n := min(bytes.Count(data, []byte(shardSuffix+`"`)), maxEntries)
 	ix := &Index{Name: name, Raw: data, Entries: make([]Entry, 0, n), at: make(map[string]int32, n)}
-	p := &indexParser{ix: ix, numbers: map[string]int32{}}
+	p := &indexParser{ix: ix, numbers: map[string]int32{}, report: report}
 	src := unsafe.String(unsafe.SliceData(data), len(data))
 	if err := strictjson.CheckUTF8(src); err != nil {
 		return nil, p.jsonFault(err)
@@ -62,7 +70,7 @@ func ParseIndex(data []byte, name string) (*Index, error) {
 	if err != nil {
 		return nil, p.jsonFault(err)
 	}
-	if len(p.ix.Entries) == 0 {
+	if len(p.ix.Entries) == 0 && !p.broken {
 		return nil, p.fault("SH002", "", "weight_map is missing or empty")
 	}
 	return p.ix, nil
@@ -72,7 +80,15 @@ type indexParser struct {
 	ix      *Index
 	scan    *strictjson.Scanner
 	keys    strictjson.Keys
-	numbers map[string]int32 // shard name → its number
+	numbers map[string]int32 // shard name → its number, -1 for a name that is refused
+	report  rule.Report
+	broken  bool // something was reported
+}
+
+// reported reports a broken rule. With nil the caller goes on.
+func (p *indexParser) reported(id rule.ID, tensor, format string, args ...any) error {
+	p.broken = true
+	return p.report(fault(id, p.ix.Name, tensor, format, args...))
 }
 
 func (p *indexParser) fault(id rule.ID, tensor, format string, args ...any) error {
@@ -109,7 +125,10 @@ func (p *indexParser) top(key string, at int) (err error) {
 
 func (p *indexParser) entry(tensor string, at int) error {
 	if _, ok := p.ix.at[tensor]; ok {
-		return p.fault("SH001", tensor, "byte %d: key occurs twice", at)
+		if err := p.reported("SH001", tensor, "byte %d: key occurs twice", at); err != nil {
+			return err
+		}
+		return p.scan.Skip()
 	}
 	if len(p.ix.Entries) == maxEntries {
 		return &rule.Unsupported{File: p.ix.Name, What: fmt.Sprintf("index of more than %d tensors", maxEntries)}
@@ -123,11 +142,12 @@ func (p *indexParser) entry(tensor string, at int) error {
 	}
 	n, ok := p.numbers[shard]
 	if !ok {
+		p.numbers[shard] = -1
 		if why := unsafeName(shard); why != "" {
-			return p.fault("SH003", tensor, "shard name %s %s", clip(shard), why)
+			return p.reported("SH003", tensor, "shard name %s %s", clip(shard), why)
 		}
 		if !strings.HasSuffix(shard, shardSuffix) {
-			return p.fault("SH005", tensor, "shard %s is not a %s file", clip(shard), shardSuffix)
+			return p.reported("SH005", tensor, "shard %s is not a %s file", clip(shard), shardSuffix)
 		}
 		if len(p.ix.Shards) == maxShards {
 			return &rule.Unsupported{File: p.ix.Name, What: fmt.Sprintf("index of more than %d shards", maxShards)}
@@ -135,6 +155,9 @@ func (p *indexParser) entry(tensor string, at int) error {
 		n = int32(len(p.ix.Shards))
 		p.numbers[shard] = n
 		p.ix.Shards = append(p.ix.Shards, shard)
+	}
+	if n < 0 {
+		return nil
 	}
 	p.ix.at[tensor] = int32(len(p.ix.Entries))
 	p.ix.Entries = append(p.ix.Entries, Entry{tensor, n})
@@ -146,7 +169,7 @@ func (p *indexParser) wrongKind(tensor, what string) error {
 	if err := p.scan.Skip(); err != nil {
 		return err
 	}
-	return p.fault("SH002", tensor, "%s (byte %d)", what, at)
+	return p.reported("SH002", tensor, "%s (byte %d)", what, at)
 }
 
 func clip(s string) string { return fmt.Sprintf("%+.200q", s) }
@@ -208,25 +231,33 @@ func (c *Checkpoint) openIndex(name string) error {
 	if err != nil {
 		return err
 	}
-	ix, err := ParseIndex(data, path)
+	ix, err := CheckIndex(data, path, c.report)
 	if err != nil {
 		return err
 	}
 	ix.Name = name
 	c.index = ix
 	for _, shard := range ix.Shards {
-		err := c.add(shard, filepath.Join(c.dir, filepath.FromSlash(shard)))
-		if e, ok := errors.AsType[*rule.Error](err); ok && e.Rule == "ST033" {
-			return fault("SH005", e.File, "", "%w", e.Err)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return fault("SH004", path, "", "shard %s: %w", clip(shard), fs.ErrNotExist)
-		}
-		if err != nil {
+		if err := c.addOfIndex(path, shard); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addOfIndex opens a shard that the index at path names.
+func (c *Checkpoint) addOfIndex(path, shard string) error {
+	full := filepath.Join(c.dir, filepath.FromSlash(shard))
+	info, err := os.Stat(full)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.absent[shard] = true
+		return c.report(fault("SH004", path, "", "shard %s: %w", clip(shard), fs.ErrNotExist))
+	case err == nil && !info.Mode().IsRegular():
+		c.absent[shard] = true
+		return c.report(fault("SH005", full, "", "not a regular file"))
+	}
+	return c.add(shard, full)
 }
 
 // readLimited reads a small regular file whole; a bigger one breaks a rule.
@@ -251,12 +282,20 @@ func (c *Checkpoint) checkIndex() error {
 	file := filepath.Join(c.dir, c.index.Name)
 	for _, e := range c.index.Entries {
 		p, ok := c.places[e.Tensor]
+		want := c.index.Shards[e.Shard]
+		var err error
 		switch {
-		case !ok:
-			return fault("SH006", file, e.Tensor, "in no shard, the index says %q", c.index.Shards[e.Shard])
-		case p.shard != e.Shard:
-			return fault("SH009", file, e.Tensor, "in shard %q, the index says %q", c.shards[p.shard].Name, c.index.Shards[e.Shard])
+		case !ok && !c.absent[want]:
+			err = c.report(fault("SH006", file, e.Tensor, "in no shard, the index says %q", want))
+		case ok && c.shards[p.shard].Name != want && !c.absent[want]:
+			err = c.report(fault("SH009", file, e.Tensor, "in shard %q, the index says %q", c.shards[p.shard].Name, want))
 		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(c.absent) > 0 { // sizes and numbers of what is there say nothing
+		return nil
 	}
 	if len(c.names) > len(c.index.Entries) {
 		for _, n := range c.names {

@@ -42,6 +42,11 @@ type tokenIndices struct {
 	rows   []int
 }
 
+// names reports whether the indices are those of the embedding at path.
+func (t tokenIndices) names(path string) bool {
+	return t.module == "" || t.module == path || strings.HasSuffix(path, "."+t.module)
+}
+
 // Limits of adapter_config.json: AD002 and AD004.
 const (
 	maxConfigBytes = 8 << 20

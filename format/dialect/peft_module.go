@@ -72,13 +72,16 @@ func (c *peftConfig) factorShapes(a *adapter.Adapter, m *adapter.Module) error {
 	A, B := m.A, m.B
 	if len(A.Shape) == 2 && len(B.Shape) == 3 && m.Kind == adapter.Linear {
 		a.Refusals = append(a.Refusals, &rule.Unsupported{File: a.Source, What: fmt.Sprintf("tensor %q (fused layers of PEFT before 0.3)", B.Name), Hint: "load and save it with loralib first"})
-	} else if len(A.Shape) != len(B.Shape) || len(A.Shape) < 2 || len(A.Shape) > 5 {
+		m.Rank = B.Shape[1]
+		return nil
+	}
+	if len(A.Shape) != len(B.Shape) || len(A.Shape) < 2 || len(A.Shape) > 5 {
 		return fault(a, "AD014", A.Name, "shape %v beside B of shape %v, expected two of 2 to 5 dimensions", A.Shape, B.Shape)
 	}
 	if len(A.Shape) > 2 {
 		m.Kind = adapter.Conv
 		for _, d := range B.Shape[2:] {
-			if d != 1 && len(A.Shape) == len(B.Shape) {
+			if d != 1 {
 				return fault(a, "AD014", B.Name, "shape %v, expected a kernel of size 1", B.Shape)
 			}
 		}
@@ -163,22 +166,26 @@ func (c *peftConfig) patternsFor(name string) (rank int, alpha float64, err erro
 	return int(r), alpha, nil
 }
 
-// scaleCandidates handles several parameters of one module: they must agree on
-// rank and alpha, or the file alone cannot say which delta has which.
+// scaleCandidates gives every parameter that the module may belong to its rank
+// and alpha; only the base tells which of them it is.
 func (c *peftConfig) scaleCandidates(a *adapter.Adapter, m *adapter.Module) error {
+	same, fits := true, false
 	for i, p := range m.Candidates {
 		rank, alpha, err := c.patternsFor(m.Path + "." + p)
-		if err == nil && i > 0 && (rank != m.Rank || alpha != m.Alpha) {
-			err = fmt.Errorf("parameters of %q with different ranks or alphas", m.Path)
-		}
 		if err != nil {
-			a.Refusals = append(a.Refusals, &rule.Unsupported{File: c.file, What: err.Error(), Hint: "train one parameter of a module, or all with one rank"})
+			a.Refusals = append(a.Refusals, &rule.Unsupported{File: c.file, What: err.Error(), Hint: "replace it by full module names"})
 			return nil
 		}
-		if i == 0 && m.Rank%rank != 0 {
-			return fault(a, "AD012", m.A.Name, "shape %v, config says rank %d", m.A.Shape, rank)
-		}
-		m.Rank, m.Alpha = rank, alpha
+		m.Scales = append(m.Scales, adapter.Scale{Rank: rank, Alpha: alpha})
+		same = same && m.Scales[i] == m.Scales[0]
+		fits = fits || m.A.Shape[0]%rank == 0
+	}
+	if !fits {
+		return fault(a, "AD012", m.A.Name, "shape %v, config says rank %d", m.A.Shape, m.Scales[0].Rank)
+	}
+	m.Rank, m.Alpha = m.Scales[0].Rank, m.Scales[0].Alpha
+	if same {
+		m.Scales = nil
 	}
 	return nil
 }
@@ -211,9 +218,7 @@ func (c *peftConfig) extras(a *adapter.Adapter, g *group, m *adapter.Module) err
 
 // tokenRows attaches trained rows to their indices, which only the config has.
 func (c *peftConfig) tokenRows(a *adapter.Adapter, path string, rows adapter.Tensor) error {
-	i := slices.IndexFunc(c.tokens, func(t tokenIndices) bool {
-		return t.module == "" || t.module == path || strings.HasSuffix(path, "."+t.module)
-	})
+	i := slices.IndexFunc(c.tokens, func(t tokenIndices) bool { return t.names(path) })
 	if i < 0 {
 		return fault(a, "AD037", rows.Name, "trained token rows, but trainable_token_indices does not name %q", path)
 	}

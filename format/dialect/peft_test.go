@@ -36,6 +36,7 @@ func TestSplitPEFTKey(t *testing.T) {
 		{"base_model.model.classifier.modules_to_save.bias", "classifier.bias", partOther, ""},
 		{"base_model.model.classifier.modules_to_save.default.dense.bias", "classifier.dense.bias", partOther, "default"},
 		{"base_model.model.a.q_proj.base_layer.bias", "a.q_proj.bias", partOther, ""},
+		{"base_model.model.a.base_layer.out_proj.base_layer.bias", "a.out_proj.bias", partOther, ""},
 		{"base_model.model.a.embed_tokens.base_layer.weight", "a.embed_tokens.base_layer.weight", partUnused, ""},
 		{"base_model.model.a.embed_tokens.token_adapter.trainable_tokens_delta", "a.embed_tokens", partTokens, ""},
 		{"base_model.model.a.lora_diag", "a", partRefused, ""},
@@ -196,7 +197,7 @@ func TestAdapterErrors(t *testing.T) {
 		{"nothing", plain, nil, "AD026"},
 		{"magnitude without use_dora", plain, []safetensors.NamedData{a, b, tensor("x.lora_magnitude_vector", 1, 4)}, "AD031"},
 		{"use_dora without magnitude", `{"peft_type":"LORA","r":2,"use_dora":true}`, []safetensors.NamedData{a, b}, "AD031"},
-		{"token rows", plain, []safetensors.NamedData{tensor("e.token_adapter.trainable_tokens_delta", 1, 2, 3)}, "AD037"},
+		{"token rows", plain, []safetensors.NamedData{tensor("e.token_adapter.trainable_tokens_delta", 1, 2, 3)}, "AD046"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := OpenPEFT(folder(t, c.config, c.tensors...))

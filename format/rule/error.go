@@ -23,7 +23,25 @@ type Error struct {
 	Rule   ID
 	Err    error  // what was found and what was expected
 	Hint   string // the cure, where one is known; printed by the command
+
+	// Milder lowers the severity of a finding below that of its rule, for rules
+	// that are broken in several ways. The zero value lowers nothing.
+	Milder Severity
 }
+
+// Severity returns how bad the finding is.
+func (e *Error) Severity() Severity {
+	r, _ := Lookup(e.Rule)
+	return max(r.Severity, e.Milder)
+}
+
+// A Report receives the broken rules that a reader finds. The error it returns
+// ends the reading; with nil the reader goes on where it can, and leaves out
+// the part that is broken. Warnings do not come this way.
+type Report func(*Error) error
+
+// Stop is the Report of readers that stop at the first broken rule.
+func Stop(e *Error) error { return e }
 
 // Error returns one line: file, tensor, what is wrong, [rule].
 func (e *Error) Error() string {

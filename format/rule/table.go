@@ -6,15 +6,23 @@ import "slices"
 type Severity uint8
 
 const (
-	Fatal   Severity = iota // the input is refused
-	Warning                 // legal, but somebody will stumble over it
-	Info                    // worth knowing
+	Fatal     Severity = iota // the input is refused
+	Warning                   // legal, but somebody will stumble over it
+	Info                      // worth knowing
+	Unhandled                 // valid, or may be, but this program does not handle it
+	Off                       // not reported
 )
 
-var severityNames = [...]string{"error", "warning", "info"}
+var severityNames = [...]string{"error", "warning", "info", "unsupported", "off"}
 
-// String returns "error", "warning" or "info".
+// String returns "error", "warning", "info", "unsupported" or "off".
 func (s Severity) String() string { return severityNames[s] }
+
+// ParseSeverity is the inverse of String.
+func ParseSeverity(name string) (Severity, bool) {
+	i := slices.Index(severityNames[:], name)
+	return Severity(max(i, 0)), i >= 0
+}
 
 // A Rule is a row of the rule table.
 type Rule struct {
@@ -26,7 +34,16 @@ type Rule struct {
 }
 
 // families are the tables of rules, one file each.
-func families() [][]Rule { return [][]Rule{safetensorsRules, adapterRules, shardRules, tokenizerRules} }
+func families() [][]Rule {
+	return [][]Rule{
+		safetensorsRules,
+		adapterRules,
+		shardRules,
+		additionRules,
+		profileRules,
+		tokenizerRules,
+	}
+}
 
 // All returns the rules of every family in the order of the tables.
 func All() []Rule { return slices.Concat(families()...) }

@@ -6,6 +6,7 @@ type Unsupported struct {
 	File string
 	What string // what was found, such as `peft_type "IA3"`
 	Hint string // the way out
+	Rule ID     // "" where no rule is about it
 }
 
 // Error returns one line: file, what, "not supported".

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/strictjson"
 )
 
@@ -140,7 +141,7 @@ func reparse(raw []byte, file string) (*Header, error) {
 	if n := len(raw) - prefixLen; n >= MaxHeader { // MLX refuses MaxHeader itself
 		return nil, fmt.Errorf("header of %d bytes, at most %d can be read by all", n, MaxHeader-1)
 	}
-	h, err := parse(raw, -1, file)
+	h, err := parse(raw, -1, file, rule.Stop)
 	if err != nil {
 		return nil, fmt.Errorf("check the new header: %w", err)
 	}

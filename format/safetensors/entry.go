@@ -24,7 +24,10 @@ func (p *parser) field(key string, at int) error {
 		return p.unknownField(key, at)
 	}
 	if p.fields&bit != 0 {
-		return p.fault("ST009", p.t.Name, "key %q occurs twice, again at byte %d", key, prefixLen+at)
+		if err := p.broken("ST009", p.t.Name, "key %q occurs twice, again at byte %d", key, prefixLen+at); err != nil {
+			return err
+		}
+		return p.scan.Skip()
 	}
 	p.fields |= bit
 	return read()
@@ -48,7 +51,7 @@ func (p *parser) dtype() error {
 		if near := dtype.Nearest(name); near != "" {
 			err.Hint = "did the writer mean " + near + "?"
 		}
-		return err
+		return p.reportFault(err)
 	}
 	p.t.DType = d
 	return nil
@@ -70,7 +73,7 @@ func (p *parser) dim() error {
 		return err
 	}
 	if n > math.MaxInt {
-		return p.fault("ST014", p.t.Name, "dimension %d is more elements than any file has", n)
+		return p.broken("ST014", p.t.Name, "dimension %d is more elements than any file has", n)
 	}
 	if n > 1<<48-1 {
 		p.warn("ST027", p.t.Name, "dimension %d is above 2^48-1", n)
@@ -95,10 +98,12 @@ func (p *parser) offsets() error {
 		p.span.offset = [2]int{begin, p.scan.Pos()}
 	}
 	switch {
+	case p.spoilt:
+		return nil
 	case p.dims.n != 2:
-		return p.fault("ST015", p.t.Name, "data_offsets has %d numbers, expected 2", p.dims.n)
+		return p.broken("ST015", p.t.Name, "data_offsets has %d numbers, expected 2", p.dims.n)
 	case p.offs[0] > p.offs[1]:
-		return p.fault("ST015", p.t.Name, "data_offsets [%d,%d] go backwards", p.offs[0], p.offs[1])
+		return p.broken("ST015", p.t.Name, "data_offsets [%d,%d] go backwards", p.offs[0], p.offs[1])
 	}
 	return nil
 }
@@ -127,7 +132,7 @@ func (p *parser) unsigned(id rule.ID, list string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return 0, p.fault(id, p.t.Name, "%s holds %s at byte %d, expected an unsigned 64-bit integer", list, short(text), prefixLen+at)
+		return 0, p.broken(id, p.t.Name, "%s holds %s at byte %d, expected an unsigned 64-bit integer", list, short(text), prefixLen+at)
 	}
 	return n, nil
 }
@@ -144,17 +149,17 @@ func (p *parser) unknownField(key string, at int) error {
 func (p *parser) finish() error {
 	t := p.t
 	if p.fields != allFields {
-		return p.fault("ST010", t.Name, "entry has no %s", p.missing())
+		return p.broken("ST010", t.Name, "entry has no %s", p.missing())
 	}
 	need, broken := byteLen(t.DType, t.Shape)
 	if broken != nil {
-		return p.fault(broken.Rule, t.Name, "%w", broken.Err)
+		return p.broken(broken.Rule, t.Name, "%w", broken.Err)
 	}
 	if have := p.offs[1] - p.offs[0]; have != uint64(need) {
-		return p.fault("ST019", t.Name, "data_offsets [%d,%d] are %d bytes, %s of shape %v needs %d", p.offs[0], p.offs[1], have, t.DType, t.Shape, need)
+		return p.broken("ST019", t.Name, "data_offsets [%d,%d] are %d bytes, %s of shape %v needs %d", p.offs[0], p.offs[1], have, t.DType, t.Shape, need)
 	}
 	if p.offs[1] > math.MaxInt64 {
-		return p.fault("ST016", t.Name, "data_offsets end at %d, beyond any file", p.offs[1])
+		return p.broken("ST016", t.Name, "data_offsets end at %d, beyond any file", p.offs[1])
 	}
 	t.Begin, t.End = int64(p.offs[0]), int64(p.offs[1])
 	p.h.tensors = append(p.h.tensors, t)

@@ -26,14 +26,22 @@ type File struct {
 }
 
 // Open opens and checks a file. A broken rule is a *rule.Error.
-func Open(path string) (*File, error) {
+func Open(path string) (*File, error) { return Check(path, rule.Stop) }
+
+// Check is Open for those who want every broken rule, see CheckHeader. It
+// returns nil without an error if there was one: such a file is not mapped.
+func Check(path string, report rule.Report) (*File, error) {
 	f, info, err := OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	h, err := ReadHeader(f, info.Size(), path)
-	if err != nil {
+	broken := false
+	h, err := CheckHeader(f, info.Size(), path, func(e *rule.Error) error {
+		broken = true
+		return report(e)
+	})
+	if err != nil || broken {
 		return nil, err
 	}
 	m, err := mmap.Open(f, info.Size())

@@ -63,11 +63,18 @@ type Header struct {
 // ReadHeader reads and checks the header of a file of the given size. The
 // name of the file is for messages only. A broken rule is a *rule.Error.
 func ReadHeader(r io.ReaderAt, size int64, file string) (*Header, error) {
+	return CheckHeader(r, size, file, rule.Stop)
+}
+
+// CheckHeader is ReadHeader for those who want every broken rule: report gets
+// each of them, except one that makes the rest unreadable, which is the error.
+// The header is of use only if there was none.
+func CheckHeader(r io.ReaderAt, size int64, file string, report rule.Report) (*Header, error) {
 	raw, err := readRaw(r, size, file)
 	if err != nil {
 		return nil, err
 	}
-	h, err := parse(raw, size, file)
+	h, err := parse(raw, size, file, report)
 	if err != nil {
 		if e, ok := errors.AsType[*rule.Error](err); ok && maybeForeign(e.Rule, raw[prefixLen:]) {
 			return nil, foreign(r, size, e)

@@ -21,13 +21,17 @@ func (p *parser) layout() error {
 	}
 	end, aligned := int64(0), true
 	for i, t := range ts {
+		var err error
 		switch {
 		case t.Begin > end:
-			return p.fault("ST017", t.Name, "hole of %d bytes before it, at data offset %d", t.Begin-end, end)
+			err = p.broken("ST017", t.Name, "hole of %d bytes before it, at data offset %d", t.Begin-end, end)
 		case t.Begin < end:
-			return p.fault("ST018", t.Name, "bytes [%d,%d) overlap tensor %s, which ends at %d", t.Begin, t.End, short(ts[i-1].Name), end)
+			err = p.broken("ST018", t.Name, "bytes [%d,%d) overlap tensor %s, which ends at %d", t.Begin, t.End, short(ts[i-1].Name), end)
 		}
-		end = t.End
+		if err != nil {
+			return err
+		}
+		end = max(end, t.End)
 		if size := int64(t.DType.Bits()) / 8; aligned && size > 1 && (t.Begin+p.h.DataStart())%size != 0 {
 			aligned = false
 			p.warn("ST029", t.Name, "begins at byte %d of the file, not a multiple of %d", t.Begin+p.h.DataStart(), size)
@@ -43,9 +47,9 @@ func (p *parser) fileEnd(end int64) error {
 	}
 	switch have := p.fileSize - p.h.DataStart(); {
 	case have < end:
-		return p.fault("ST016", "", "file is %d bytes too short: %d of %d tensor bytes are there", end-have, have, end)
+		return p.broken("ST016", "", "file is %d bytes too short: %d of %d tensor bytes are there", end-have, have, end)
 	case have > end:
-		return p.fault("ST020", "", "%d bytes after the last tensor, which ends at byte %d", have-end, end+p.h.DataStart())
+		return p.broken("ST020", "", "%d bytes after the last tensor, which ends at byte %d", have-end, end+p.h.DataStart())
 	}
 	return nil
 }

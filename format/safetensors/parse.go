@@ -30,6 +30,9 @@ type parser struct {
 	scan     *strictjson.Scanner
 	json     string // raw without the length
 	fileSize int64  // negative: not known, take the tensors' word
+	report   rule.Report
+	spoilt   bool // the entry being read broke a rule
+	gaps     bool // an entry is left out, so that the layout says nothing
 
 	t       Tensor // entry being read
 	fields  fieldSet
@@ -65,8 +68,9 @@ type span struct {
 }
 
 // parse checks raw as the header of a file of the given size.
-func parse(raw []byte, fileSize int64, file string) (*Header, error) {
+func parse(raw []byte, fileSize int64, file string, report rule.Report) (*Header, error) {
 	p := newParser(raw, fileSize, file)
+	p.report = report
 	if err := p.run(); err != nil {
 		return nil, err
 	}
@@ -74,7 +78,7 @@ func parse(raw []byte, fileSize int64, file string) (*Header, error) {
 }
 
 func newParser(raw []byte, fileSize int64, file string) *parser {
-	p := &parser{h: &Header{file: file, raw: raw}, fileSize: fileSize}
+	p := &parser{h: &Header{file: file, raw: raw}, fileSize: fileSize, report: rule.Stop}
 	p.json = unsafe.String(unsafe.SliceData(raw[prefixLen:]), len(raw)-prefixLen)
 	p.scan = strictjson.NewScanner(p.json, strictjson.Limits{})
 	p.member = memberFns{p.top, p.field, p.dim, p.off}
@@ -100,8 +104,10 @@ func (p *parser) run() error {
 	if err := p.padding(); err != nil {
 		return err
 	}
-	if err := p.layout(); err != nil {
-		return err
+	if !p.gaps {
+		if err := p.layout(); err != nil {
+			return err
+		}
 	}
 	p.checkNames()
 	return nil
@@ -142,14 +148,20 @@ func found(c byte) string { return fmt.Sprintf("0x%02X", c) }
 func (p *parser) top(key string, at int) error {
 	if key == metadataKey {
 		if p.h.hasMeta {
-			return p.fault("ST009", "", "key %q occurs twice, again at byte %d", key, prefixLen+at)
+			if err := p.broken("ST009", "", "key %q occurs twice, again at byte %d", key, prefixLen+at); err != nil {
+				return err
+			}
+			return p.scan.Skip()
 		}
 		p.h.hasMeta = true
 		return p.metadata()
 	}
-	p.t, p.fields, p.unknown = Tensor{Name: key}, 0, strictjson.Keys{}
+	p.t, p.fields, p.unknown, p.spoilt = Tensor{Name: key}, 0, strictjson.Keys{}, false
 	if i, ok := p.h.names.find(key, p.h.tensors); ok {
-		return p.fault("ST009", p.h.tensors[i].Name, "key occurs twice, again at byte %d", prefixLen+at)
+		if err := p.broken("ST009", p.h.tensors[i].Name, "key occurs twice, again at byte %d", prefixLen+at); err != nil {
+			return err
+		}
+		return p.scan.Skip()
 	}
 	if p.spans != nil {
 		p.spans = append(p.spans, span{name: key, begin: at})
@@ -163,6 +175,9 @@ func (p *parser) top(key string, at int) error {
 	}
 	if p.span != nil {
 		p.span.end = p.scan.Pos()
+	}
+	if p.spoilt {
+		return nil
 	}
 	return p.finish()
 }
@@ -199,7 +214,18 @@ func (p *parser) wrongKind(id rule.ID, what string) error {
 	if err := p.scan.Skip(); err != nil {
 		return err
 	}
-	return p.fault(id, p.t.Name, "%s (byte %d)", what, prefixLen+at)
+	return p.broken(id, p.t.Name, "%s (byte %d)", what, prefixLen+at)
+}
+
+// broken reports a broken rule. With nil the caller goes on, without the entry
+// that was being read.
+func (p *parser) broken(id rule.ID, tensor, format string, args ...any) error {
+	return p.reportFault(p.fault(id, tensor, format, args...))
+}
+
+func (p *parser) reportFault(e *rule.Error) error {
+	p.spoilt, p.gaps = true, true
+	return p.report(e)
 }
 
 func (p *parser) fault(id rule.ID, tensor, format string, args ...any) *rule.Error {

@@ -51,12 +51,12 @@ type Norm struct {
 // the last key; in training the two ranges are the same.
 type Segment struct{ Query, Queries, Key, Keys int }
 
-// Heads is the shape of an attention: q is [rows, Query·Dim], k and v are
-// [rows, KV·Dim], and query head h reads key head h/(Query/KV).
+// Heads is the shape of an attention: q is [rows, Q·Dim], k and v are
+// [rows, KV·Dim], and query head h reads key head h/(Q/KV).
 type Heads struct {
-	Query, KV, Dim int
-	Scale          float32
-	Window         int // keys that a query sees, itself among them; 0: all
+	Q, KV, Dim int
+	Scale      float32
+	Window     int // keys that a query sees, itself among them; 0: all
 }
 
 // A Key names a dropout mask.
