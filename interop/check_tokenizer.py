@@ -201,8 +201,9 @@ def main():
             cases.append(("gpt2 of OpenAI", Tokenizer.from_file(real)))
         cases.append(("stories260K", Tokenizer.from_file("testdata/stories260k/base/tokenizer.json")))
         for name, tok in cases:
-            path = f"{work}/{name}.json"
-            tok.save(path)
+            path = f"{work}/{name}"
+            os.mkdir(path)
+            tok.save(f"{path}/tokenizer.json")
             start = time.time()
             bad = check(name, tok, path, sample, args.loratool)
             print(f"{name}: {len(sample) - bad} of {len(sample)} texts equal, {tok.get_vocab_size()} tokens, {time.time() - start:.1f} s", flush=True)
