@@ -90,6 +90,11 @@ var below = map[string][]string{
 	"format/adapter/names": {
 		"format/dtype", "format/rule", "internal/text",
 	},
+	"train": {
+		"train/internal/backend", "train/internal/backend/cpu", "train/internal/data", "train/internal/model",
+		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+	},
 	"train/internal/model": {
 		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
 		"internal/text",
