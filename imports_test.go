@@ -99,7 +99,12 @@ var below = map[string][]string{
 		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
 		"internal/text",
 	},
-	"train/internal/data": {},
+	"train/corpus": {
+		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
+	},
+	"train/internal/tokenizer": {"format/rule", "internal/strictjson"},
+	"train/internal/chat":      {"format/rule", "internal/strictjson"},
+	"train/internal/data":      {},
 	"train/internal/backend": {
 		"format/dtype",
 	},
@@ -134,6 +139,7 @@ var thirdParty = map[string][]string{
 	},
 	"golang.org/x/text": {
 		"format/safetensors",
+		"train/internal/tokenizer",
 	},
 }
 
