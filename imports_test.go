@@ -95,11 +95,21 @@ var below = map[string][]string{
 	"format/adapter/names": {
 		"format/dtype", "format/rule", "internal/text",
 	},
+	"train": {
+		"train/internal/backend", "train/internal/backend/cpu", "train/internal/data", "train/internal/model",
+		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+	},
 	"train/internal/model": {
 		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
 		"internal/text",
 	},
-	"train/internal/data": {},
+	"train/corpus": {
+		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
+	},
+	"train/internal/tokenizer": {"format/rule", "internal/strictjson"},
+	"train/internal/chat":      {"format/rule", "internal/strictjson"},
+	"train/internal/data":      {},
 	"train/internal/backend": {
 		"format/dtype",
 	},
@@ -134,6 +144,7 @@ var thirdParty = map[string][]string{
 	},
 	"golang.org/x/text": {
 		"format/safetensors",
+		"train/internal/tokenizer",
 	},
 }
 

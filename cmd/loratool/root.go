@@ -30,9 +30,16 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetErr(stderr)
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
-	cmd.AddCommand(newVersionCmd())
-	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
-	cmd.AddCommand(newRerankCmd(), newComposeCmd())
+	cmd.AddCommand(
+		newComposeCmd(),
+		newDemoCmd(),
+		newInspectCmd(),
+		newMergeCmd(),
+		newRerankCmd(),
+		newTokenizeCmd(),
+		newTrainCmd(),
+		newVersionCmd(),
+	)
 	return cmd
 }
 
