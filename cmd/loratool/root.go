@@ -31,7 +31,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
 	cmd.AddCommand(newVersionCmd())
-	cmd.AddCommand(newTokenizeCmd())
+	cmd.AddCommand(newTokenizeCmd(), newGenerateCmd())
 	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
 	return cmd
 }
