@@ -80,6 +80,9 @@ func New(base *checkpoint.Checkpoint, samples, held Source, o Options) (*Trainer
 // Cut says what was done to the samples.
 func (t *Trainer) Cut() Cut { return t.cut }
 
+// MaxLen returns the tokens of the longest sample.
+func (t *Trainer) MaxLen() int { return t.o.MaxLen }
+
 // Steps returns how many steps are done, and of how many.
 func (t *Trainer) Steps() (done, all int) { return t.step, t.steps }
 

@@ -33,6 +33,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.AddCommand(newVersionCmd())
 	cmd.AddCommand(newTokenizeCmd(), newGenerateCmd())
 	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
+	cmd.AddCommand(newTrainCmd())
 	return cmd
 }
 
