@@ -32,7 +32,7 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names",
+		"testdata/stories260k", "format/adapter/names", "train", "train/corpus",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"runtime"
 	"strings"
@@ -9,14 +10,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/loratool/loratool/format/checkpoint"
-	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/train"
 	"github.com/loratool/loratool/train/corpus"
 )
 
 type generateOptions struct {
 	prompt      string
+	prompts     string
 	chat        bool
 	maxTokens   int
 	temperature float64
@@ -48,6 +48,7 @@ tokenizer.json, of a model that can be trained (see loratool train --help).
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.prompt, "prompt", "p", "", "text to continue; none: the base begins one")
+	f.StringVar(&o.prompts, "prompts", "", "continue the member prompt of every line of this JSON Lines file, and print a line of JSON for each")
 	f.BoolVar(&o.chat, "chat", false, "the prompt is what a user says: write it by the chat template of the base")
 	f.IntVarP(&o.maxTokens, "max-tokens", "n", 256, "add at most so many tokens; 0: until the base has no room left")
 	f.Float64Var(&o.temperature, "temperature", 0, "sample with this temperature; 0: take the most likely token")
@@ -68,105 +69,88 @@ type generateReport struct {
 }
 
 func runGenerate(ctx context.Context, args []string, o generateOptions, stdout io.Writer) error {
+	if o.prompt != "" && o.prompts != "" {
+		return usagef("--prompt and --prompts are two sources of prompts: give one")
+	}
 	model, text, closeAll, err := loadModel(args, o.workers)
 	defer closeAll()
 	if err != nil {
 		return err
 	}
-	prompt, err := text.Prompt(o.prompt, o.chat)
+	g := generator{model, text, o, stdout}
+	if o.prompts != "" {
+		return g.file(ctx)
+	}
+	if !o.json {
+		return g.show(ctx)
+	}
+	r, err := g.report(ctx, o.prompt)
 	if err != nil {
 		return err
 	}
-	out := &continuation{t: text, ids: prompt, w: stdout}
-	sampling := train.Sampling{MaxTokens: o.maxTokens, Temperature: o.temperature, TopP: o.topP, Seed: o.seed, Stops: text.Stops()}
-	if !o.json {
-		if !o.chat {
-			out.shown = 0
-		} else {
-			out.shown = len(text.Decode(prompt, true))
-		}
-		sampling.Added = out.add
+	return printJSON(stdout, r)
+}
+
+// A generator continues prompts.
+type generator struct {
+	model  *train.Model
+	text   *corpus.Text
+	o      generateOptions
+	stdout io.Writer
+}
+
+func (g *generator) sampling() train.Sampling {
+	return train.Sampling{MaxTokens: g.o.maxTokens, Temperature: g.o.temperature, TopP: g.o.topP, Seed: g.o.seed, Stops: g.text.Stops()}
+}
+
+// show prints a text while it grows.
+func (g *generator) show(ctx context.Context) error {
+	prompt, err := g.text.Prompt(g.o.prompt, g.o.chat)
+	if err != nil {
+		return err
+	}
+	out := &continuation{t: g.text, ids: prompt, w: g.stdout}
+	if g.o.chat {
+		out.shown = len(g.text.Decode(prompt, true))
+	}
+	s := g.sampling()
+	s.Added = out.add
+	if _, err := g.model.Generate(ctx, prompt, s); err != nil {
+		return err
+	}
+	return out.end()
+}
+
+// report continues one prompt.
+func (g *generator) report(ctx context.Context, prompt string) (r generateReport, err error) {
+	ids, err := g.text.Prompt(prompt, g.o.chat)
+	if err != nil {
+		return r, err
 	}
 	start := time.Now()
-	added, err := model.Generate(ctx, prompt, sampling)
+	added, err := g.model.Generate(ctx, ids, g.sampling())
+	took := time.Since(start).Seconds()
+	before := g.text.Decode(ids, true)
+	after := g.text.Decode(append(ids[:len(ids):len(ids)], added...), true)
+	return generateReport{prompt, strings.TrimPrefix(after, before), append([]int32{}, added...), len(added), took, float64(len(added)) / took}, err
+}
+
+// file continues every prompt of a file and prints a line of JSON for each.
+func (g *generator) file(ctx context.Context) error {
+	prompts, err := corpus.ReadPrompts(g.o.prompts)
 	if err != nil {
 		return err
 	}
-	if !o.json {
-		return out.end()
-	}
-	took := time.Since(start).Seconds()
-	before := text.Decode(prompt, true)
-	after := text.Decode(append(prompt[:len(prompt):len(prompt)], added...), true)
-	return printJSON(stdout, generateReport{o.prompt, strings.TrimPrefix(after, before), append([]int32{}, added...), len(added), took, float64(len(added)) / took})
-}
-
-// loadModel opens a base, maybe an adapter, and the base's tokenizer. What it
-// opened is closed by closeAll, on an error too.
-func loadModel(args []string, workers int) (m *train.Model, t *corpus.Text, closeAll func(), err error) {
-	var open []io.Closer
-	closeAll = func() {
-		for _, c := range open {
-			c.Close()
-		}
-	}
-	base, err := checkpoint.Open(args[0], openOptions())
-	if err != nil {
-		return nil, nil, closeAll, err
-	}
-	open = append(open, base)
-	var a *dialect.File
-	if len(args) > 1 {
-		found, err := checkpoint.Locate(args[1], openOptions())
+	lines := json.NewEncoder(g.stdout)
+	lines.SetEscapeHTML(false)
+	for _, p := range prompts {
+		r, err := g.report(ctx, p)
 		if err != nil {
-			return nil, nil, closeAll, err
+			return err
 		}
-		if a, err = dialect.Open(found); err != nil {
-			return nil, nil, closeAll, err
+		if err := lines.Encode(r); err != nil {
+			return err
 		}
-		open = append(open, a)
 	}
-	if t, err = corpus.Open(base.Dir()); err != nil {
-		return nil, nil, closeAll, err
-	}
-	m, err = train.Load(base, a, workers)
-	return m, t, closeAll, err
-}
-
-// A continuation prints a text as it grows.
-type continuation struct {
-	t     *corpus.Text
-	ids   []int32
-	shown int // bytes of the decoded text that are printed
-	w     io.Writer
-}
-
-// add prints what a token adds to the text. Bytes that may be the beginning
-// of a character wait for the rest of it.
-func (c *continuation) add(id int32) error {
-	c.ids = append(c.ids, id)
-	whole := c.t.Decode(c.ids, true)
-	if strings.HasSuffix(whole, "\uFFFD") || len(whole) < c.shown {
-		return nil
-	}
-	_, err := io.WriteString(c.w, terminalSafe(whole[c.shown:]))
-	c.shown = len(whole)
-	return err
-}
-
-// end prints what is left and ends the line.
-func (c *continuation) end() error {
-	whole := c.t.Decode(c.ids, true)
-	_, err := io.WriteString(c.w, terminalSafe(whole[min(c.shown, len(whole)):])+"\n")
-	return err
-}
-
-// terminalSafe leaves out control characters, which a model can write too.
-func terminalSafe(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 && r != '\n' && r != '\t' || r >= 0x7F && r < 0xA0 || r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069 {
-			return -1
-		}
-		return r
-	}, s)
+	return nil
 }
