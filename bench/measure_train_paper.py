@@ -124,7 +124,7 @@ def train(a, base, method, options, seed, work, form):
 
 def trained(a, base, method, options, work):
     args = [a.loratool, "train", "--base", base, "--data", f"{work}/train.jsonl", "-o", f"{work}/dry", "--method", method, "--dry-run", "--json", *flags(options)]
-    return json.loads(run(args)[0])["trainable"]
+    return json.loads(run(args)[0])["trainable_parameters"]
 
 
 def bleu(a, base, adapter, tests, work):
