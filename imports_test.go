@@ -32,7 +32,7 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose",
+		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
@@ -40,8 +40,8 @@ var below = map[string][]string{
 		"format/adapter/names", "internal/philox",
 	},
 	"merge/compose": {
-		"format/adapter", "format/checkpoint", "format/dtype", "format/rule",
-		"internal/linalg", "internal/lowrank", "internal/philox", "internal/text",
+		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
+		"internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -82,7 +82,7 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
-	"internal/philox": {},
+	"internal/philox":     {},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
@@ -107,9 +107,13 @@ var below = map[string][]string{
 	"train/corpus": {
 		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
 	},
-	"train/internal/tokenizer": {"format/rule", "internal/strictjson"},
-	"train/internal/chat":      {"format/rule", "internal/strictjson"},
-	"train/internal/data":      {},
+	"train/internal/tokenizer": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/chat": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/data": {},
 	"train/internal/backend": {
 		"format/dtype",
 	},
@@ -143,8 +147,7 @@ var thirdParty = map[string][]string{
 		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
 	},
 	"golang.org/x/text": {
-		"format/safetensors",
-		"train/internal/tokenizer",
+		"format/safetensors", "train/internal/tokenizer",
 	},
 }
 
