@@ -49,6 +49,16 @@ func (d *delta) Block(buf *[]float32, row, rows, col, cols int) (m linalg.Mat[fl
 	return linalg.Dense(x, rows, cols), err
 }
 
+// plane returns the delta of expert e of a stack of matrices.
+func (d *delta) plane(e int) *delta {
+	n := d.rows * d.cols
+	return &delta{
+		base:  side{d.base.dtype, d.base.part(e*n, n)},
+		tuned: side{d.tuned.dtype, d.tuned.part(e*n, n)},
+		rows:  d.rows, cols: d.cols,
+	}
+}
+
 // row computes len(x) elements from the given one on; base is scratch and
 // holds those of the base afterwards.
 func (d *delta) row(x, base []float32, first int) {
@@ -81,6 +91,13 @@ type stats struct {
 	changed int     // elements that differ
 	noise2  float64 // expected ‖·‖² of the rounding noise in X
 	edge    float64 // largest singular value to expect of that noise
+	unknown bool    // the change has no norm
+}
+
+// add makes s the stats of two deltas together; edge is the larger one.
+func (s *stats) add(o stats) {
+	s.base2, s.delta2, s.noise2 = s.base2+o.base2, s.delta2+o.delta2, s.noise2+o.noise2
+	s.changed, s.edge, s.unknown = s.changed+o.changed, max(s.edge, o.edge), s.unknown || o.unknown
 }
 
 func (s stats) relative() float64 {

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"hash/fnv"
+	"math"
 
 	"github.com/loratool/loratool/internal/linalg"
 )
@@ -18,8 +19,8 @@ const resolution = 1e-12
 // A truncation holds the leading singular triplets of a delta.
 type truncation struct {
 	rank    int
-	full    bool         // the rule asks for more than may be kept
-	squares []float64    // Ritz values squared, rank of them and some more
+	full    bool                // the rule asks for more than may be kept
+	squares []float64           // Ritz values squared, rank of them and some more
 	u, v    linalg.Mat[float32] // rank+probes rows
 }
 
@@ -29,7 +30,11 @@ type truncator struct {
 	seed    uint64
 	maxRank int // of adaptive rules
 	probes  int // triplets beyond the rank
+	exact   bool
 }
+
+// probes is how many triplets beyond the rank a certificate looks at.
+const probes = 8
 
 // truncate finds the leading part of x that the rule asks for. It grows a
 // Krylov basis until the rule is decided and the error is, by the decrease so
@@ -49,17 +54,35 @@ func (t truncator) truncate(x linalg.Source, name string, rule RankRule, s stats
 		rank, enough = rule.choose(k.Squares(), s)
 		full = rank > limit || h.settled(rank, s) && rule.atLeast(k.Squares(), s) > limit
 		rank = min(rank, limit)
-		if k.Complete() || (enough || full && k.Size() >= limit) && h.settled(rank, s) && h.steady(rule, rank, s) {
+		done := enough && h.settled(rank, s) && h.steady(rule, rank, s)
+		if full { // what is cut off is no approximation of the whole anyway
+			done = k.Size() >= 2*limit || k.Size() >= limit && h.settled(rank, s)
+		}
+		if k.Complete() || done && !t.exact {
 			break
 		}
 		k.Widen()
 	}
 	more := min(rank+t.probes, k.Size())
 	result := &truncation{rank: rank, full: full, squares: append([]float64(nil), k.Squares()...)}
-	if s.delta2 > 0 && rank > 0 {
-		result.u, result.v = k.Vectors(more)
+	if s.delta2 == 0 || rank == 0 {
+		more = 0
 	}
+	result.u, result.v = k.Vectors(more)
 	return result, nil
+}
+
+// next returns the right singular vectors beyond the rank, as unit rows.
+func (t *truncation) next() linalg.Mat[float32] {
+	v := t.v.View(t.rank, 0, t.v.Rows-t.rank, t.v.Cols)
+	unit := linalg.Dense(make([]float32, v.Rows*v.Cols), v.Rows, v.Cols)
+	for i := range v.Rows {
+		if s := math.Sqrt(t.squares[t.rank+i]); s > 0 {
+			copy(unit.Data[i*v.Cols:(i+1)*v.Cols], v.Data[i*v.RowStride:])
+			scale(unit, i, float32(1/s))
+		}
+	}
+	return unit
 }
 
 // limit returns the largest rank that makes sense: that of the matrix, and for
