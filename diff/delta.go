@@ -119,14 +119,11 @@ type panelStats struct {
 // column sums are kept until all are done.
 const maxPanels = 64
 
-// load measures the delta, and copies it into memory if keep is set. Elements
+// load measures the delta, and copies it into x unless that is nil. Elements
 // that are not finite are an error.
-func (d *delta) load(workers int, keep bool) (x []float32, s stats, err error) {
-	if keep {
-		x = make([]float32, d.rows*d.cols)
-	}
+func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	if d.rows*d.cols == 0 {
-		return x, s, nil
+		return s, nil
 	}
 	unit := max(16, (d.rows+maxPanels-1)/maxPanels)
 	panels := make([]panelStats, (d.rows+unit-1)/unit)
@@ -135,7 +132,7 @@ func (d *delta) load(workers int, keep bool) (x []float32, s stats, err error) {
 		return mmap.Guard(func() { d.panel(p, x, buf, first, n) })
 	})
 	if err != nil {
-		return nil, s, err
+		return s, err
 	}
 	columns, rowMost := make([]float64, d.cols), 0.0
 	for _, p := range panels {
@@ -152,9 +149,9 @@ func (d *delta) load(workers int, keep bool) (x []float32, s stats, err error) {
 	}
 	s.edge = noiseEdge(rowMost, columnMost, d.rows, d.cols)
 	if sum := s.base2 + s.delta2; math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return nil, s, errNotFinite
+		return s, errNotFinite
 	}
-	return x, s, nil
+	return s, nil
 }
 
 var errNotFinite = fmt.Errorf("values that are NaN or infinite")

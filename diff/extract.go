@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -106,6 +107,7 @@ type job struct {
 	why    string // of leave
 	rule   RankRule
 
+	buffer  *[]float32 // memory for a delta
 	same    bool
 	stats   stats
 	spectra [][]float64 // squared, by plane, of a trial
@@ -186,6 +188,7 @@ func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
 	errs := make([]error, len(p.jobs))
 	total := p.Bytes()
 	var done atomic.Int64
+	var buffers sync.Pool // of *[]float32: clearing new memory costs as much as decoding
 	for i, j := range p.jobs {
 		size := min(j.memory(), p.options.Memory)
 		if err := g.enter(ctx, size); err != nil {
@@ -193,7 +196,11 @@ func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
 		}
 		go func() {
 			defer g.leave(size)
+			j.buffer, _ = buffers.Get().(*[]float32)
 			errs[i] = work(j)
+			if j.buffer != nil {
+				buffers.Put(j.buffer)
+			}
 			p.options.Progress(done.Add(j.bytes()), total)
 		}()
 	}
@@ -206,6 +213,14 @@ func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
 
 // memory returns how many bytes the delta of one plane takes.
 func (j *job) memory() int64 { return 4 * int64(j.role.rows) * int64(j.role.cols) }
+
+// room returns n elements of memory that belong to the job until it ends.
+func (j *job) room(n int) []float32 {
+	if j.buffer == nil || cap(*j.buffer) < n {
+		j.buffer = new(make([]float32, n))
+	}
+	return (*j.buffer)[:n]
+}
 
 // extract works on one tensor.
 func (p *ExtractPlan) extract(j *job) (err error) {
@@ -255,16 +270,16 @@ func (p *ExtractPlan) planes(j *job, rule RankRule) (planes []plane, rank int, e
 	for e := range j.role.planes {
 		d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
 		pl := plane{source: d}
-		x, s, err := d.load(p.options.Workers, j.memory() <= p.options.Memory)
-		if err != nil {
-			return nil, 0, p.fault(j, err)
-		}
-		pl.stats = s
-		j.stats.add(s)
-		if x != nil {
+		var x []float32
+		if j.memory() <= p.options.Memory {
+			x = j.room(d.rows * d.cols)
 			pl.source = linalg.InMemory(linalg.Dense(x, d.rows, d.cols))
 		}
-		if pl.found, err = t.truncate(pl.source, fmt.Sprintf("%s %d", j.name, e), rule, s); err != nil {
+		if pl.stats, err = d.load(p.options.Workers, x); err != nil {
+			return nil, 0, p.fault(j, err)
+		}
+		j.stats.add(pl.stats)
+		if pl.found, err = t.truncate(pl.source, fmt.Sprintf("%s %d", j.name, e), rule, pl.stats); err != nil {
 			return nil, 0, p.fault(j, err)
 		}
 		if j.role.planes > 1 {
@@ -304,7 +319,7 @@ func (p *ExtractPlan) measure(j *job) error {
 		return nil
 	}
 	rows, cols := matrix(j.base.Shape)
-	_, s, err := p.pair.delta(j.match, rows, cols).load(p.options.Workers, false)
+	s, err := p.pair.delta(j.match, rows, cols).load(p.options.Workers, nil)
 	if errors.Is(err, errNotFinite) {
 		j.why += ", " + err.Error()
 		j.stats.unknown = true
@@ -322,7 +337,7 @@ func (p *ExtractPlan) sharedRows(j *job) stats {
 	if !b.DType.Float() || !t.DType.Float() || len(b.Shape) != 2 || len(t.Shape) != 2 || b.Shape[1] != t.Shape[1] {
 		return stats{unknown: true}
 	}
-	_, s, err := p.pair.delta(j.match, min(b.Shape[0], t.Shape[0]), b.Shape[1]).load(p.options.Workers, false)
+	s, err := p.pair.delta(j.match, min(b.Shape[0], t.Shape[0]), b.Shape[1]).load(p.options.Workers, nil)
 	if err != nil {
 		return stats{unknown: true}
 	}

@@ -134,21 +134,38 @@ func (h history) energy(ago, rank int) (float64, bool) {
 }
 
 // settled reports whether the energy of the leading values is as large as it
-// gets. What is still missing is estimated from the last two increases as a
-// geometric series; after one increase, as much as that is taken to be missing.
+// gets, within tolerance of the error. What is still missing is estimated from
+// the last two increases as a geometric series; after one increase, from how
+// much faster each value converges than the tail.
 func (h history) settled(rank int, s stats) bool {
 	e0, ok0 := h.energy(0, rank)
 	e1, ok1 := h.energy(1, rank)
 	if !ok0 || !ok1 {
 		return false
 	}
-	rate := 0.5
+	missing := h.tail(rank)
 	if e2, ok := h.energy(2, rank); ok && e1 > e2 {
-		rate = min(max((e0-e1)/(e1-e2), 0.1), 0.9)
+		missing = series(e0-e1, min(max((e0-e1)/(e1-e2), 0.1), 0.9))
 	}
-	missing := (e0 - e1) * rate / (1 - rate)
 	return missing <= tolerance*max(s.delta2-e0, resolution*s.delta2)
 }
+
+// tail estimates what the leading values miss from the last increase of each:
+// a block multiplies what σᵢ² misses by at most (τ/σᵢ)², where τ is the largest
+// value that the basis has not begun to find, here its smallest one.
+func (h history) tail(rank int) (missing float64) {
+	now, before := h[len(h)-1], h[len(h)-2]
+	last := now[len(now)-1]
+	for i := range rank {
+		if gain := now[i] - before[i]; gain > 0 {
+			missing += series(gain, min(last/now[i], 0.75))
+		}
+	}
+	return missing
+}
+
+// series returns the sum of what follows x in a geometric series.
+func series(x, rate float64) float64 { return x * rate / (1 - rate) }
 
 // steady reports whether the rule chose the same rank one block before.
 func (h history) steady(rule RankRule, rank int, s stats) bool {

@@ -136,7 +136,8 @@ func TestTmpAuto(t *testing.T) {
 			tuned := make([]byte, n*c.d.Bits()/8)
 			c.d.Encode32(tuned, w)
 			d := &delta{side{c.d, base}, side{c.d, tuned}, rows, cols}
-			xs, s, err := d.load(2, true)
+			xs := make([]float32, n)
+			s, err := d.load(2, xs)
 			if err != nil {
 				t.Fatal(err)
 			}
