@@ -45,7 +45,7 @@ var below = map[string][]string{
 	},
 	"diff": {
 		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/text",
+		"internal/linalg", "internal/mmap", "internal/text",
 	},
 	"format": {
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",

@@ -33,6 +33,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.AddCommand(
 		newComposeCmd(),
 		newDemoCmd(),
+		newExtractCmd(),
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
