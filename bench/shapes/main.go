@@ -1,7 +1,7 @@
 // Command shapes writes synthetic checkpoints of real shapes, and PEFT
 // adapters for them, to measure on.
 //
-// usage: shapes -shape 1b|8b|mixtral -o DIR
+// usage: shapes -shape 1b|1b-four|8b|8b-eight|mixtral -o DIR
 //
 // It writes DIR/base, DIR/adapter-all and DIR/adapter-qv; for a mixture of
 // experts, whose adapter has the fused names of transformers 5, DIR/base and
@@ -32,18 +32,22 @@ type shape struct {
 	experts                                  int
 }
 
-// shapes: Llama-3.2-1B whole (2.5 GB), eight of the 32 layers of Llama-3-8B
-// with its embedding (4.5 GB), and two of the 32 layers of Mixtral-8x7B (6.0 GB).
+// shapes: Llama-3.2-1B whole (2.5 GB), and eight of the 32 layers of
+// Llama-3-8B with its embedding (4.5 GB); less of both to extract from: four
+// layers of the one (0.6 GB), the same eight of the other (3.5 GB); and two of
+// the 32 layers of Mixtral-8x7B (6.1 GB).
 var shapes = map[string]shape{
-	"1b":      {2048, 8192, 512, 16, 128256, 3, 0},
-	"8b":      {4096, 14336, 1024, 8, 128256, 4, 0},
-	"mixtral": {4096, 14336, 1024, 2, 32000, 4, 8},
+	"1b":       {2048, 8192, 512, 16, 128256, 3, 0},
+	"1b-four":  {2048, 8192, 512, 4, 32000, 1, 0},
+	"8b":       {4096, 14336, 1024, 8, 128256, 4, 0},
+	"8b-eight": {4096, 14336, 1024, 8, 256, 4, 0},
+	"mixtral":  {4096, 14336, 1024, 2, 32000, 4, 8},
 }
 
 const rank = 16
 
 func main() {
-	name := flag.String("shape", "1b", "1b, 8b or mixtral")
+	name := flag.String("shape", "1b", "1b, 1b-four, 8b, 8b-eight or mixtral")
 	out := flag.String("o", "", "folder to write")
 	flag.Parse()
 	s, ok := shapes[*name]

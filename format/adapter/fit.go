@@ -81,9 +81,19 @@ func (r *resolver) squareTransposed(m *Module) bool {
 	if model == "" {
 		return r.a.FanInFanOut
 	}
-	last := m.Path[strings.LastIndexByte(m.Path, '.')+1:]
+	return StoresTransposed(model, m.Path)
+}
+
+// StoresTransposed reports whether a model of this type stores the weight of
+// the linear module at path as [in, out].
+func StoresTransposed(model, path string) bool {
+	last := path[strings.LastIndexByte(path, '.')+1:]
 	return conv1D[model] && (strings.HasPrefix(last, "c_") || last == "q_attn")
 }
+
+// StacksTransposed reports whether a model of this type stores its stacks of
+// experts as [experts, in, out].
+func StacksTransposed(model string) bool { return names.TransposedExperts(model) }
 
 // fitStack fits factors for one parameter of shape [experts, d1, d2] (PEFT's
 // ParamWrapper, src/peft/tuners/lora/layer.py): A is [experts·r, in] with the
@@ -152,6 +162,14 @@ func (r *resolver) nested() error {
 // registration is the order in which the expert modules of transformers
 // register parameters that have the same shape.
 var registration = []string{"gate_up_proj", "gate_proj", "up_proj", "w1", "w3", "down_proj", "w2"}
+
+// SortRegistered sorts parameters of one module in the order in which the
+// module registers them, as far as that is known.
+func SortRegistered(modules []*Module) {
+	slices.SortStableFunc(modules, func(a, b *Module) int {
+		return slices.Index(registration, a.Param) - slices.Index(registration, b.Param)
+	})
+}
 
 func (r *resolver) assign(path string, modules []*Module) error {
 	params, err := r.registered(modules[0])
