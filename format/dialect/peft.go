@@ -136,17 +136,44 @@ func (c *peftConfig) assemble(a *adapter.Adapter, f *safetensors.File) error {
 	if err != nil {
 		return err
 	}
+	if err := c.affordable(len(groups)); err != nil {
+		return err
+	}
 	slices.SortFunc(groups, func(x, y *group) int { return cmp.Compare(x.path, y.path) })
 	for _, g := range groups {
 		if err := c.module(a, g); err != nil {
 			return err
 		}
 	}
+	if err := twice(a); err != nil {
+		return err
+	}
 	for _, r := range others {
 		c.replacement(a, r)
 	}
 	if len(a.Modules)+len(a.Replacements)+len(a.Tokens) == 0 {
 		return fault(a, "AD026", "", "no LoRA tensors among the %d of the file", len(f.Header().Tensors()))
+	}
+	return nil
+}
+
+// twice refuses two pairs of factors for one parameter: nested wrappers of
+// which the config names too few parameters. (AD023.)
+func twice(a *adapter.Adapter) error {
+	type place struct {
+		name  string
+		depth int // tells candidates apart that have no name yet
+	}
+	seen := map[place]*adapter.Module{}
+	for _, m := range a.Modules {
+		p := place{name: m.Name()}
+		if len(m.Candidates) > 1 {
+			p.depth = m.Depth + 1
+		}
+		if old := seen[p]; old != nil {
+			return fault(a, "AD023", m.A.Name, "the same parameter %q as tensor %q", p.name, old.A.Name)
+		}
+		seen[p] = m
 	}
 	return nil
 }

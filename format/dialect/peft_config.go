@@ -31,6 +31,7 @@ type peftConfig struct {
 	base         string
 	version      string
 	expertMajorB bool // Unsloth's lora_B_layout marker
+	patternSize  int  // instructions of the compiled patterns
 
 	refusals []*rule.Unsupported
 	warnings []*rule.Error

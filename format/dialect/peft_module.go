@@ -220,11 +220,18 @@ func (c *peftConfig) extras(a *adapter.Adapter, g *group, m *adapter.Module) err
 func (c *peftConfig) tokenRows(a *adapter.Adapter, path string, rows adapter.Tensor) error {
 	i := slices.IndexFunc(c.tokens, func(t tokenIndices) bool { return t.names(path) })
 	if i < 0 {
-		return fault(a, "AD037", rows.Name, "trained token rows, but trainable_token_indices does not name %q", path)
+		return fault(a, "AD046", rows.Name, "trained token rows, but trainable_token_indices does not name %q", path)
 	}
 	t := adapter.TokenRows{Path: path, Indices: c.tokens[i].rows, Rows: rows}
 	if len(rows.Shape) != 2 || rows.Shape[0] != len(t.Indices) {
-		return fault(a, "AD037", rows.Name, "shape %v, config lists %d rows", rows.Shape, len(t.Indices))
+		return fault(a, "AD046", rows.Name, "shape %v, config lists %d rows", rows.Shape, len(t.Indices))
+	}
+	seen := make(map[int]bool, len(t.Indices))
+	for _, row := range t.Indices {
+		if seen[row] {
+			return fault(a, "AD046", rows.Name, "config lists row %d twice", row)
+		}
+		seen[row] = true
 	}
 	if !rows.DType.Float() {
 		return fault(a, "AD015", rows.Name, "dtype %v cannot hold trained values", rows.DType)
