@@ -213,6 +213,6 @@ func bigAdapterCases() []Case {
 		c("unsupported", "patterns_of_repeats", many("rank_pattern", "y%d((a{50}){10}){2}", 100_000)),
 		c("unsupported", "pattern_of_repeats", config(map[string]any{"rank_pattern": map[string]int{"(((((((y{10}){10}){10}){10}){10}){10}){10}){10}": 2}})),
 		{Name: "unsupported_patterns_times_modules", Want: "unsupported", Make: modules(20_000, many("alpha_pattern", "y.*%d", 20_000))},
-		{Name: "ad028_modules_100_000", Want: "AD028", Big: true, Make: modules(100_000, config(nil))},
+		{Name: "ad028_modules_40_000", Want: "AD028", Big: true, Make: modules(40_000, config(nil))},
 	}
 }
