@@ -29,7 +29,7 @@ type computer[T linalg.Float] struct {
 	plane   int
 	laid    []laidTerm[T]
 
-	left      []T
+	left, run []T
 	d, part   []T
 	w, lo, hi []T
 	other     []byte
@@ -152,7 +152,7 @@ func (c *computer[T]) delta(row, rows, col, cols int) error {
 	for i := range c.laid {
 		l := &c.laid[i]
 		c.left = grow(c.left, rows*l.rank)
-		if !gather(c.left, &l.term, row, rows) {
+		if !gather(c.left, &l.term, row, rows, &c.run) {
 			continue
 		}
 		for j := range rows {
