@@ -299,7 +299,7 @@ var quantizedParts = []struct{ suffix, method string }{
 // checkQuantized refuses bases whose weights are codes of a quantization
 // method, by the method's name.
 func (ts *targets) checkQuantized() error {
-	if q := ts.base.config.Quantization(); q != nil {
+	if q := ts.base.Settings.Quantization(); q != nil {
 		return quantizedError(ts.base.Dir(), q.Method)
 	}
 	for _, name := range ts.names {

@@ -32,7 +32,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetHelpCommand(newHelpCmd())
 	cmd.AddCommand(newVersionCmd())
 	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
-	cmd.AddCommand(newRerankCmd(), newComposeCmd())
+	cmd.AddCommand(newRerankCmd(), newComposeCmd(), newPlainCmd())
 	return cmd
 }
 
