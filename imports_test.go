@@ -32,7 +32,7 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose",
+		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
@@ -40,12 +40,12 @@ var below = map[string][]string{
 		"format/adapter/names", "internal/philox",
 	},
 	"merge/compose": {
-		"format/adapter", "format/checkpoint", "format/dtype", "format/rule",
-		"internal/linalg", "internal/lowrank", "internal/philox", "internal/text",
+		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
+		"internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/text",
+		"internal/linalg", "internal/mmap", "internal/text",
 	},
 	"format": {
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -82,7 +82,7 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
-	"internal/philox": {},
+	"internal/philox":     {},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
@@ -95,9 +95,23 @@ var below = map[string][]string{
 	"format/adapter/names": {
 		"format/dtype", "format/rule", "internal/text",
 	},
+	"train": {
+		"train/internal/backend", "train/internal/backend/cpu", "train/internal/data", "train/internal/model",
+		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+	},
 	"train/internal/model": {
 		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
 		"internal/text",
+	},
+	"train/corpus": {
+		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
+	},
+	"train/internal/tokenizer": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/chat": {
+		"format/rule", "internal/strictjson",
 	},
 	"train/internal/data": {},
 	"train/internal/backend": {
@@ -133,7 +147,7 @@ var thirdParty = map[string][]string{
 		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
 	},
 	"golang.org/x/text": {
-		"format/safetensors",
+		"format/safetensors", "train/internal/tokenizer",
 	},
 }
 

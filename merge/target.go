@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/text"
 )
@@ -40,7 +39,7 @@ type replacement struct {
 
 // targets gathers the targets of all adapters.
 type targets struct {
-	base    adapter.Checkpoint
+	base    adapter.View
 	options Options
 	byName  map[string]*target
 	names   []string // in the order of first use
@@ -67,11 +66,7 @@ func (ts *targets) at(name string) *target {
 	return t
 }
 
-func gatherTargets(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*targets, error) {
-	view, err := adapter.NewCheckpoint(base)
-	if err != nil {
-		return nil, err
-	}
+func gatherTargets(view adapter.View, adapters []Weighted, o Options) (*targets, error) {
 	ts := &targets{base: view, options: o, byName: map[string]*target{}, used: map[string]bool{}}
 	for i := range adapters {
 		if err := ts.addAdapter(&adapters[i]); err != nil {

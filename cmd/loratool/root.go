@@ -30,9 +30,19 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetErr(stderr)
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
-	cmd.AddCommand(newVersionCmd())
-	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
-	cmd.AddCommand(newRerankCmd(), newComposeCmd(), newPlainCmd())
+	cmd.AddCommand(
+		newComposeCmd(),
+		newDemoCmd(),
+		newExtractCmd(),
+		newGenerateCmd(),
+		newInspectCmd(),
+		newMergeCmd(),
+		newPlainCmd(),
+		newRerankCmd(),
+		newTokenizeCmd(),
+		newTrainCmd(),
+		newVersionCmd(),
+	)
 	return cmd
 }
 

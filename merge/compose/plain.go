@@ -124,7 +124,7 @@ func startFrom(ctx context.Context, a *adapter.Adapter, init string, base *check
 		return nil, &rule.Unsupported{File: a.Source, What: fmt.Sprintf("init_lora_weights %q from the base (it depends on random numbers or data)", init),
 			Hint: "give the adapter as it was before training with --init"}
 	}
-	view, err := adapter.NewCheckpoint(base)
+	view, err := adapter.NewView(base)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func startFrom(ctx context.Context, a *adapter.Adapter, init string, base *check
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		m, err := startModule(a, view, u, start, workers)
+		m, err := startModule(a, u, base, start, workers)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +152,7 @@ func startFrom(ctx context.Context, a *adapter.Adapter, init string, base *check
 }
 
 // startModule computes B₀ and A₀ of one module.
-func startModule(a *adapter.Adapter, base adapter.Checkpoint, u adapter.Update, start startRule, workers int) (*adapter.Module, error) {
+func startModule(a *adapter.Adapter, u adapter.Update, base *checkpoint.Checkpoint, start startRule, workers int) (*adapter.Module, error) {
 	m := *u.Module
 	refused := &rule.Unsupported{File: a.Source, Hint: "give the adapter as it was before training with --init",
 		What: fmt.Sprintf("initialisation of module %q (%v) from the base", m.Name(), m.Kind)}

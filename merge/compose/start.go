@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/linalg"
 	"github.com/loratool/loratool/internal/lowrank"
@@ -138,7 +139,7 @@ func startVectors(rows, n int) lowrank.Mat {
 }
 
 // weightOf puts the weight of a module together from its pieces: [out, in].
-func weightOf(base adapter.Checkpoint, u adapter.Update) (lowrank.Mat, error) {
+func weightOf(base *checkpoint.Checkpoint, u adapter.Update) (lowrank.Mat, error) {
 	out, in := u.Module.B.Shape[0], u.Module.A.Shape[1]
 	w := linalg.Dense(make([]float64, out*in), out, in)
 	for _, p := range u.Pieces {

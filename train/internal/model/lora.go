@@ -135,3 +135,13 @@ func (m *Model) AllLinears() (list []*Linear) {
 	}
 	return list
 }
+
+// Values returns the weight of a linear as [out, in], decoded.
+func (m *Model) Values(l *Linear) []float32 {
+	values := make([]float32, l.In*l.Out)
+	m.b.Read(values, l.W.Mat)
+	if l.Transposed {
+		return transpose(values, l.In, l.Out)
+	}
+	return values
+}

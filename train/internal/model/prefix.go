@@ -100,3 +100,29 @@ func (p *Prefix) sequence(batch *data.Batch, from, to int) (rows []row) {
 	}
 	return rows
 }
+
+// InitPrefix sets the rows of the prefix to what the blocks read for tokens,
+// as Li and Liang 2021 (section 7.4) find best: embeddings, or for a prefix of
+// every block its activations.
+func (m *Model) InitPrefix(tokens []int32) error {
+	if m.Hollow() {
+		return nil
+	}
+	p := m.prefix
+	m.prefix = nil
+	defer func() { m.prefix = p }()
+	if len(p.rows) == 1 {
+		m.b.Gather(p.rows[0].Mat, m.embed.Mat, tokens)
+		return m.b.Err()
+	}
+	in, _ := m.input(data.NewBatch(data.Sequence{Tokens: tokens, Learn: make([]bool, len(tokens))}), backend.Key{Step: evaluation})
+	if err := m.ready(in, true); err != nil {
+		return err
+	}
+	m.forward(m.training, in)
+	for i, w := range p.rows {
+		m.b.Copy(w.Mat, m.training.layers[i].x.Top(len(tokens)))
+	}
+	m.training = nil
+	return m.b.Err()
+}

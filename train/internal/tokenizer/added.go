@@ -20,7 +20,7 @@ type addedToken struct {
 // addedTokens are the added tokens by the ways in which they are looked up.
 type addedTokens struct {
 	raw, normalized matcher
-	contents        map[int32]string
+	contents        map[int32]string // as they are looked for
 	ids             map[string]int32
 	special         map[int32]bool
 }
@@ -28,19 +28,19 @@ type addedTokens struct {
 func newAddedTokens(tokens []addedToken, normalize normalizer) addedTokens {
 	a := addedTokens{contents: map[int32]string{}, ids: map[string]int32{}, special: map[int32]bool{}}
 	for _, t := range tokens {
-		a.contents[t.id] = t.content
 		a.ids[t.content] = t.id
 		if t.special {
 			a.special[t.id] = true
 		}
-		switch {
-		case !t.normalized:
-			a.raw.add(t.content, t)
-		case normalize != nil:
-			a.normalized.add(normalize(t.content), t)
-		default:
-			a.normalized.add(t.content, t)
+		content, m := t.content, &a.raw
+		if t.normalized {
+			m = &a.normalized
+			if normalize != nil {
+				content = normalize(content)
+			}
 		}
+		a.contents[t.id] = content
+		m.add(content, t)
 	}
 	return a
 }
@@ -159,8 +159,9 @@ func skipSpace(s string, start int) int {
 // isSpace is White_Space of Unicode, which the library's \s means too.
 func isSpace(r rune) bool { return unicode.IsSpace(r) }
 
+// isWord is \w of UTS #18: letters, marks, digits, connectors and joiners.
 func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc) || unicode.Is(unicode.Other_Alphabetic, r)
+	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Pc, unicode.Nl, unicode.Other_Alphabetic, unicode.Join_Control)
 }
 
 func endsInWord(s string) bool {

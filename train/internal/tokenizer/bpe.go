@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"container/heap"
 	"fmt"
 	"unicode/utf8"
 )
@@ -36,20 +35,42 @@ type candidate struct {
 	at int32 // index of the left symbol
 }
 
-// candidates is a heap: the lowest rank first, of equal ones the leftmost.
+// candidates is a binary heap: the lowest rank first, of equal ones the
+// leftmost. (container/heap would allocate for every candidate.)
 type candidates []candidate
 
-func (c candidates) Len() int { return len(c) }
-func (c candidates) Less(i, j int) bool {
+func (c candidates) less(i, j int) bool {
 	return c[i].rank < c[j].rank || c[i].rank == c[j].rank && c[i].at < c[j].at
 }
-func (c candidates) Swap(i, j int) { c[i], c[j] = c[j], c[i] }
-func (c *candidates) Push(x any)   { *c = append(*c, x.(candidate)) }
-func (c *candidates) Pop() any {
-	last := len(*c) - 1
-	x := (*c)[last]
-	*c = (*c)[:last]
-	return x
+
+func (c *candidates) push(x candidate) {
+	*c = append(*c, x)
+	h := *c
+	for i := len(h) - 1; i > 0 && h.less(i, (i-1)/2); i = (i - 1) / 2 {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+	}
+}
+
+func (c *candidates) pop() candidate {
+	h := *c
+	first, n := h[0], len(h)-1
+	h[0] = h[n]
+	h = h[:n]
+	for i := 0; ; {
+		least := i
+		for _, child := range [2]int{2*i + 1, 2*i + 2} {
+			if child < n && h.less(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			break
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+	*c = h
+	return first
 }
 
 // encode appends the ids of a word. Its time is n·log n in the word's length.
@@ -66,14 +87,14 @@ func (b *bpe) encode(ids []int32, word string) []int32 {
 			return
 		}
 		if m, ok := b.merges[pair{symbols[at].id, symbols[symbols[at].next].id}]; ok {
-			heap.Push(&queue, candidate{m, at})
+			queue.push(candidate{m, at})
 		}
 	}
 	for i := range symbols {
 		consider(int32(i))
 	}
 	for len(queue) > 0 {
-		c := heap.Pop(&queue).(candidate)
+		c := queue.pop()
 		left := &symbols[c.at]
 		if left.gone || left.next < 0 {
 			continue

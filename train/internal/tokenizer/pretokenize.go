@@ -28,7 +28,7 @@ func (p *parser) preTokenizer(v value) preTokenizer {
 	case "Metaspace":
 		return p.metaspace(v)
 	case "Whitespace":
-		return matching(p.pattern("pre_tokenizer Whitespace", `\w+|[^\w\s]+`), true, removed)
+		return matching(splitWords, true, removed)
 	case "WhitespaceSplit":
 		return matching(p.pattern("pre_tokenizer WhitespaceSplit", `\s`), false, removed)
 	default:
@@ -232,6 +232,22 @@ func splitDigits(individual bool) preTokenizer {
 			return pos + i, pos + i + n
 		})
 	}, false, b)
+}
+
+// splitWords matches \w+|[^\w\s]+, with \w as isWord has it.
+func splitWords(s string) []part {
+	return partition(s, func(pos int) (int, int) {
+		start := skipSpace(s, pos)
+		if start == len(s) {
+			return -1, -1
+		}
+		first, _ := utf8.DecodeRuneInString(s[start:])
+		n := strings.IndexFunc(s[start:], func(r rune) bool { return isSpace(r) || isWord(r) != isWord(first) })
+		if n < 0 {
+			return start, len(s)
+		}
+		return start, start + n
+	})
 }
 
 // metaspace writes spaces as ▁ and splits before each of them.
