@@ -14,9 +14,10 @@ import torch
 import transformers as T
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer, LoraModel
-from peft.tuners.lora.config import CordaConfig
+from peft.tuners.lora.config import CordaConfig, LoraGAConfig
 from peft.tuners.lora.conversion import convert_to_lora
 from peft.tuners.lora.corda import preprocess_corda
+from peft.tuners.lora.loraga import preprocess_loraga
 from safetensors.torch import load_file
 
 torch.set_num_threads(2)
@@ -326,14 +327,16 @@ def train(p, seed):
 
 
 def plain(r):
-    for init, config in [("pissa", {}), ("olora", {}), ("pissa_niter_4", {}), ("corda", {}), ("pissa", {"use_rslora": True}), ("pissa", {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"down_proj": 7}})]:
+    for init, config in [("pissa", {}), ("olora", {}), ("pissa_niter_4", {}), ("corda", {}), ("lora_ga", {}), ("pissa", {"use_rslora": True}), ("pissa", {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"down_proj": 7}})]:
         base = model()
         reference = {n: x.clone() for n, x in base.state_dict().items()}
-        more = {"corda_config": CordaConfig(corda_method="kpm")} if init == "corda" else {}
+        more = {"corda_config": CordaConfig(corda_method="kpm")} if init == "corda" else {"lora_ga_config": LoraGAConfig()} if init == "lora_ga" else {}
         c = LoraConfig(r=4, lora_alpha=6, target_modules=ALL, init_lora_weights=init, **config, **more)
         ids = torch.arange(60).reshape(3, 20)
         if init == "corda":
             preprocess_corda(base, c, run_model=lambda: [base(x[None]) for x in ids])
+        if init == "lora_ga":
+            preprocess_loraga(base, c, lambda: base(ids, labels=ids).loss.backward())
         p = get_peft_model(base, c).eval()
         start, trained = r.path("init"), r.path("trained")
         p.peft_config["default"].init_lora_weights = True
