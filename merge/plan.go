@@ -41,7 +41,7 @@ func NewPlan(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*Plan
 	if err := checkInputs(base, adapters, o); err != nil {
 		return nil, err
 	}
-	view, err := newBaseView(base)
+	view, err := adapter.NewView(base)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +303,7 @@ var quantizedParts = []struct{ suffix, method string }{
 // checkQuantized refuses bases whose weights are codes of a quantization
 // method, by the method's name.
 func (ts *targets) checkQuantized() error {
-	if q := ts.base.config.Quantization(); q != nil {
+	if q := ts.base.Config.Quantization(); q != nil {
 		return quantizedError(ts.base.Dir(), q.Method)
 	}
 	for _, name := range ts.names {

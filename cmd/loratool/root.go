@@ -37,6 +37,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
+		newPlainCmd(),
 		newRerankCmd(),
 		newTokenizeCmd(),
 		newTrainCmd(),

@@ -135,6 +135,7 @@ type Adapter struct {
 	Base         string // name of the base it was made for, as written, or ""
 	Writer       string // version of the program that wrote it, or ""
 	FanInFanOut  bool   // the config says that the base stores W transposed
+	Init         string // initialisation that changed the base ("pissa", "olora"), or ""; such an adapter has a refusal
 	Modules      []*Module
 	Replacements []Replacement
 	Tokens       []TokenRows

@@ -120,7 +120,7 @@ func pickleError(file string) error {
 func (c *peftConfig) newAdapter(path string) *adapter.Adapter {
 	return &adapter.Adapter{
 		Source: path, Dialect: "peft", Type: c.peftType, Base: c.base, Writer: c.version,
-		FanInFanOut: c.fanInFanOut, Refusals: c.refusals, Warnings: c.warnings,
+		FanInFanOut: c.fanInFanOut, Init: c.init, Refusals: c.refusals, Warnings: c.warnings,
 	}
 }
 

@@ -35,8 +35,9 @@ type peftConfig struct {
 	tokens        []tokenIndices
 	base          string
 	version       string
-	expertMajorB  bool // Unsloth's lora_B_layout marker
-	patternSize   int  // instructions of the compiled patterns
+	init          string // init_lora_weights, if it changed the base
+	expertMajorB  bool   // Unsloth's lora_B_layout marker
+	patternSize   int    // instructions of the compiled patterns
 
 	refusals []*rule.Unsupported
 	warnings []*rule.Error
@@ -357,12 +358,21 @@ func readInit(c *peftConfig, v strictjson.Value) error {
 		return nil
 	case strictjson.String:
 		if !plainInits[v.Text] {
-			c.refuse(fmt.Sprintf("init_lora_weights %q (the base was changed before training)", v.Text),
-				"save the adapter again with PEFT's path_initial_model_for_weight_conversion, which makes it a plain LoRA")
+			c.init = v.Text
+			c.refuse(fmt.Sprintf("init_lora_weights %q (the base was changed before training)", v.Text), initHint(v.Text))
 		}
 		return nil
 	}
 	return fmt.Errorf("found %s, expected true, false or a name", v.Kind)
+}
+
+// initHint says how an adapter whose initialisation changed the base becomes a
+// plain one.
+func initHint(init string) string {
+	if init == "pissa" || strings.EqualFold(init, "olora") {
+		return "loratool plain makes it a plain LoRA, with the adapter as it was before training (--init) or from the base (--base)"
+	}
+	return "loratool plain makes it a plain LoRA, with the adapter as it was before training (--init)"
 }
 
 // readLayout reads the marker by which unsloth-zoo tells its old expert-major
