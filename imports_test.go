@@ -32,10 +32,25 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
+		"format/binding", "format/note", "format/normalize", "format/validate", "spec",
 		"testdata/stories260k",
 	},
+	"spec":                  {"format/rule"},
+	"spec/internal/vectors": {"merge", "format/dialect", "format/checkpoint"}, // the generator only
+	"format/normalize": {
+		"format/validate", "format/dialect", "format/adapter", "format/dtype", "format/note", "format/rule",
+	},
+	"format/validate": {
+		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",
+		"format/dtype", "format/rule", "internal/mmap", "internal/text",
+	},
+	"format/binding": {
+		"format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors", "format/dtype", "format/rule",
+		"internal/mmap", "internal/publish", "internal/strictjson",
+	},
+	"format/note": {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson"},
 	"merge": {
-		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"format/binding", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
 	},
 	"diff": {
@@ -47,10 +62,10 @@ var below = map[string][]string{
 		"internal/strictjson",
 	},
 	"format/dialect": {
-		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"format/note", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/publish", "internal/strictjson", "internal/text",
 	},
-	"format/adapter":      {"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
+	"format/adapter":      {"format/note", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
 	"format/checkpoint":   {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
 	"format/safetensors":  {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
 	"format/dtype":        {"format/rule", "internal/text"},
@@ -88,7 +103,7 @@ var testOnly = []string{
 }
 
 // edge lists the packages that may speak to the process around them.
-var edge = []string{"cmd/loratool", "bench/shapes"}
+var edge = []string{"cmd/loratool", "spec/internal/vectors", "bench/shapes"}
 
 // noLibrary lists what libraries must not use: they never print, log, exit or
 // read the environment.

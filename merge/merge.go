@@ -46,6 +46,9 @@ type Options struct {
 	// AddMissing adds replacement tensors that the base does not have, such as
 	// a classifier, to the output.
 	AddMissing bool
+	// AllowBaseMismatch merges an adapter into another base than the one it is
+	// bound to.
+	AllowBaseMismatch bool
 	// Force replaces an output that exists.
 	Force bool
 	// Progress is called from several goroutines with the bytes written since

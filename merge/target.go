@@ -8,39 +8,9 @@ import (
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
-	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/text"
 )
-
-// baseView is a checkpoint and its config as the resolver sees it.
-type baseView struct {
-	*checkpoint.Checkpoint
-	config *checkpoint.Config // of no fields if there is no config.json
-}
-
-func newBaseView(c *checkpoint.Checkpoint) (baseView, error) {
-	config, err := c.Config()
-	if config == nil {
-		config = &checkpoint.Config{}
-	}
-	return baseView{c, config}, err
-}
-
-// ModelType implements adapter.Base.
-func (b baseView) ModelType() string { return b.config.ModelType() }
-
-// Architectures implements adapter.Base.
-func (b baseView) Architectures() []string { return b.config.Architectures() }
-
-// TieWordEmbeddings implements adapter.Base.
-func (b baseView) TieWordEmbeddings() (tied, present bool) { return b.config.TieWordEmbeddings() }
-
-// Shape implements adapter.Base.
-func (b baseView) Shape(name string) ([]int, dtype.DType, bool) {
-	_, t, ok := b.Lookup(name)
-	return t.Shape, t.DType, ok
-}
 
 // A target collects what all adapters do to one tensor of the output.
 type target struct {
@@ -70,7 +40,7 @@ type replacement struct {
 
 // targets gathers the targets of all adapters.
 type targets struct {
-	base    baseView
+	base    checkpoint.View
 	options Options
 	byName  map[string]*target
 	names   []string // in the order of first use
@@ -91,7 +61,7 @@ func (ts *targets) at(name string) *target {
 }
 
 func gatherTargets(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*targets, error) {
-	view, err := newBaseView(base)
+	view, err := base.View()
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetHelpCommand(newHelpCmd())
 	cmd.AddCommand(newVersionCmd())
 	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
+	cmd.AddCommand(newBindCmd(), newValidateCmd(), newRulesCmd(), newNormalizeCmd())
 	return cmd
 }
 
