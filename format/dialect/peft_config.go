@@ -36,7 +36,7 @@ type peftConfig struct {
 	refusals []*rule.Unsupported
 	warnings []*rule.Error
 	report   rule.Report
-	left     []string // paths of modules that broke a rule
+	left     []string        // paths of modules that broke a rule
 	unread   map[string]bool // fields that broke a rule: nothing follows from them
 }
 
