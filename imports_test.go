@@ -33,11 +33,12 @@ var below = map[string][]string{
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
 		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
+		"format/binding", "format/note", "format/normalize", "format/validate", "spec",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
 		"format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
-		"format/adapter/names", "internal/philox",
+		"format/adapter/names", "internal/philox", "format/binding",
 	},
 	"merge/compose": {
 		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
@@ -53,11 +54,11 @@ var below = map[string][]string{
 	},
 	"format/dialect": {
 		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/publish",
-		"internal/strictjson", "internal/text",
+		"internal/strictjson", "internal/text", "format/note",
 	},
 	"format/adapter": {
 		"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text",
-		"format/adapter/names",
+		"format/adapter/names", "format/note",
 	},
 	"format/checkpoint": {
 		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text",
@@ -120,6 +121,26 @@ var below = map[string][]string{
 	"train/internal/backend/cpu": {
 		"train/internal/backend", "format/dtype", "internal/linalg",
 	},
+	"spec": {
+		"format/rule",
+	},
+	"spec/internal/vectors": { // the generator only
+		"merge", "format/dialect", "format/checkpoint",
+	},
+	"format/normalize": {
+		"format/validate", "format/dialect", "format/adapter", "format/dtype", "format/note", "format/rule",
+	},
+	"format/validate": {
+		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",
+		"format/dtype", "format/rule", "internal/mmap", "internal/text",
+	},
+	"format/binding": {
+		"format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors", "format/dtype",
+		"format/rule", "internal/mmap", "internal/publish", "internal/strictjson",
+	},
+	"format/note": {
+		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson",
+	},
 }
 
 // thirdParty says which packages may import a module of others. A row that
@@ -161,7 +182,7 @@ var testOnly = []string{
 }
 
 // edge lists the packages that may speak to the process around them.
-var edge = []string{"cmd/loratool", "bench/shapes"}
+var edge = []string{"cmd/loratool", "bench/shapes", "spec/internal/vectors"}
 
 // noLibrary lists what libraries must not use: they never print, log, exit or
 // read the environment.
