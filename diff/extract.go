@@ -7,7 +7,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -88,6 +87,7 @@ type ExtractPlan struct {
 	options ExtractOptions
 	jobs    []*job
 	fixed   map[string]int // rank by tensor, once a budget is shared out
+	buffers buffers
 }
 
 // What is done with a tensor that changed.
@@ -107,7 +107,7 @@ type job struct {
 	why    string // of leave
 	rule   RankRule
 
-	buffer  *[]float32 // memory for a delta
+	buffer  []float32 // memory for a delta
 	same    bool
 	stats   stats
 	spectra [][]float64 // squared, by plane, of a trial
@@ -184,11 +184,10 @@ func (p *ExtractPlan) Run(ctx context.Context) (*Extraction, error) {
 // each does work for every job, as many at once as memory and processors
 // allow, in the order of the plan.
 func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
-	g := newGate(p.options.Workers, p.options.Memory)
+	g := newGate(min(p.options.Workers, mostJobs), p.options.Memory)
 	errs := make([]error, len(p.jobs))
 	total := p.Bytes()
 	var done atomic.Int64
-	var buffers sync.Pool // of *[]float32: clearing new memory costs as much as decoding
 	for i, j := range p.jobs {
 		size := min(j.memory(), p.options.Memory)
 		if err := g.enter(ctx, size); err != nil {
@@ -196,11 +195,9 @@ func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
 		}
 		go func() {
 			defer g.leave(size)
-			j.buffer, _ = buffers.Get().(*[]float32)
 			errs[i] = work(j)
-			if j.buffer != nil {
-				buffers.Put(j.buffer)
-			}
+			p.buffers.put(j.buffer)
+			j.buffer = nil
 			p.options.Progress(done.Add(j.bytes()), total)
 		}()
 	}
@@ -211,16 +208,22 @@ func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
 	return errors.Join(errs...)
 }
 
+// mostJobs is how many tensors are worked on at once. More than one keeps the
+// processors busy while a small part of one cannot be split.
+const mostJobs = 4
+
+// workers returns how many goroutines work on one tensor: no more in total than
+// asked for, as long as all jobs run; all of them for one that runs alone.
+func (p *ExtractPlan) workers(j *job) int {
+	w := p.options.Workers
+	if j.memory() >= p.options.Memory {
+		return w
+	}
+	return max(1, w/min(w, mostJobs, int(p.options.Memory/max(1, j.memory()))))
+}
+
 // memory returns how many bytes the delta of one plane takes.
 func (j *job) memory() int64 { return 4 * int64(j.role.rows) * int64(j.role.cols) }
-
-// room returns n elements of memory that belong to the job until it ends.
-func (j *job) room(n int) []float32 {
-	if j.buffer == nil || cap(*j.buffer) < n {
-		j.buffer = new(make([]float32, n))
-	}
-	return (*j.buffer)[:n]
-}
 
 // extract works on one tensor.
 func (p *ExtractPlan) extract(j *job) (err error) {
@@ -266,16 +269,19 @@ func truncations(planes []plane) (ts []*truncation) {
 
 // planes truncates every plane of a tensor and returns the largest rank.
 func (p *ExtractPlan) planes(j *job, rule RankRule) (planes []plane, rank int, err error) {
-	t := truncator{workers: p.options.Workers, seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
+	t := truncator{workers: p.workers(j), seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
 	for e := range j.role.planes {
 		d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
 		pl := plane{source: d}
 		var x []float32
 		if j.memory() <= p.options.Memory {
-			x = j.room(d.rows * d.cols)
+			if j.buffer == nil {
+				j.buffer = p.buffers.get(d.rows * d.cols)
+			}
+			x = j.buffer
 			pl.source = linalg.InMemory(linalg.Dense(x, d.rows, d.cols))
 		}
-		if pl.stats, err = d.load(p.options.Workers, x); err != nil {
+		if pl.stats, err = d.load(p.workers(j), x); err != nil {
 			return nil, 0, p.fault(j, err)
 		}
 		j.stats.add(pl.stats)
@@ -297,7 +303,7 @@ func (p *ExtractPlan) certify(j *job, planes []plane) error {
 	j.cert.Rank = j.module.Rank
 	for e, pl := range planes {
 		left, right := written(j.module, j.role, e)
-		square, next, err := residual(p.options.Workers, pl.source, left, right, pl.found.next())
+		square, next, err := residual(p.workers(j), pl.source, left, right, pl.found.next())
 		if err != nil {
 			return p.fault(j, err)
 		}
@@ -319,7 +325,7 @@ func (p *ExtractPlan) measure(j *job) error {
 		return nil
 	}
 	rows, cols := matrix(j.base.Shape)
-	s, err := p.pair.delta(j.match, rows, cols).load(p.options.Workers, nil)
+	s, err := p.pair.delta(j.match, rows, cols).load(p.workers(j), nil)
 	if errors.Is(err, errNotFinite) {
 		j.why += ", " + err.Error()
 		j.stats.unknown = true
@@ -337,7 +343,7 @@ func (p *ExtractPlan) sharedRows(j *job) stats {
 	if !b.DType.Float() || !t.DType.Float() || len(b.Shape) != 2 || len(t.Shape) != 2 || b.Shape[1] != t.Shape[1] {
 		return stats{unknown: true}
 	}
-	s, err := p.pair.delta(j.match, min(b.Shape[0], t.Shape[0]), b.Shape[1]).load(p.options.Workers, nil)
+	s, err := p.pair.delta(j.match, min(b.Shape[0], t.Shape[0]), b.Shape[1]).load(p.workers(j), nil)
 	if err != nil {
 		return stats{unknown: true}
 	}
