@@ -32,11 +32,16 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k",
+		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
 	},
 	"merge": {
-		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
+		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
+		"format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
+		"format/adapter/names", "internal/philox",
+	},
+	"merge/compose": {
+		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
+		"internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -47,35 +52,103 @@ var below = map[string][]string{
 		"internal/strictjson",
 	},
 	"format/dialect": {
-		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/publish", "internal/strictjson", "internal/text",
+		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/publish",
+		"internal/strictjson", "internal/text",
 	},
-	"format/adapter":      {"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
-	"format/checkpoint":   {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
-	"format/safetensors":  {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
-	"format/dtype":        {"format/rule", "internal/text"},
-	"format/rule":         {"internal/text"},
-	"internal/linalg":     {},
-	"internal/mmap":       {},
-	"internal/progress":   {"internal/text"},
-	"internal/publish":    {"internal/text"},
+	"format/adapter": {
+		"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text",
+		"format/adapter/names",
+	},
+	"format/checkpoint": {
+		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text",
+	},
+	"format/safetensors": {
+		"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text",
+	},
+	"format/dtype": {
+		"format/rule", "internal/text",
+	},
+	"format/rule": {
+		"internal/text",
+	},
+	"internal/linalg": {},
+	"internal/lowrank": {
+		"internal/linalg", "internal/text",
+	},
+	"internal/mmap": {},
+	"internal/progress": {
+		"internal/text",
+	},
+	"internal/publish": {
+		"internal/text",
+	},
+	"internal/philox":     {},
 	"internal/strictjson": {},
 	"internal/text":       {},
-	"test/fault":          {}, // drives the built command only
-	"bench/shapes":        {"format/dtype", "format/safetensors"},
+	"test/digests": {
+		"format/dtype", "format/safetensors",
+	},
+	"test/fault": {}, // drives the built command only
+	"bench/shapes": {
+		"format/dtype", "format/safetensors",
+	},
+	"format/adapter/names": {
+		"format/dtype", "format/rule", "internal/text",
+	},
+	"train": {
+		"train/internal/backend", "train/internal/backend/cpu", "train/internal/data", "train/internal/model",
+		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+	},
+	"train/internal/model": {
+		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
+		"internal/text",
+	},
+	"train/corpus": {
+		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
+	},
+	"train/internal/tokenizer": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/chat": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/data": {},
+	"train/internal/backend": {
+		"format/dtype",
+	},
+	"train/internal/backend/cpu": {
+		"train/internal/backend", "format/dtype", "internal/linalg",
+	},
 }
 
 // thirdParty says which packages may import a module of others. A row that
 // ends in ".go" allows one file.
 var thirdParty = map[string][]string{
-	"github.com/edsrzf/mmap-go":         {"internal/mmap"},
-	"github.com/nlpodyssey/safetensors": {"format/safetensors/nlpodyssey.go"},
-	"github.com/spf13/cobra":            {"cmd/loratool"},
-	"github.com/spf13/pflag":            {"cmd/loratool"},
-	"golang.org/x/sys":                  {"format/dtype", "internal/linalg", "internal/mmap", "internal/publish", "merge"},
-	"golang.org/x/term":                 {"cmd/loratool", "internal/progress"},
-	"gonum.org/v1/gonum":                {"diff", "internal/linalg"},
-	"golang.org/x/text":                 {"format/safetensors"},
+	"github.com/edsrzf/mmap-go": {
+		"internal/mmap",
+	},
+	"github.com/nlpodyssey/safetensors": {
+		"format/safetensors/nlpodyssey.go",
+	},
+	"github.com/spf13/cobra": {
+		"cmd/loratool",
+	},
+	"github.com/spf13/pflag": {
+		"cmd/loratool",
+	},
+	"golang.org/x/sys": {
+		"format/dtype", "internal/linalg", "internal/mmap", "internal/publish", "merge",
+	},
+	"golang.org/x/term": {
+		"cmd/loratool", "internal/progress",
+	},
+	"gonum.org/v1/gonum": {
+		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
+	},
+	"golang.org/x/text": {
+		"format/safetensors", "train/internal/tokenizer",
+	},
 }
 
 // testOnly lists the modules that any test may import and nothing else.
@@ -265,7 +338,7 @@ func TestPackageComments(t *testing.T) {
 func TestExamples(t *testing.T) {
 	has := map[string]bool{}
 	for _, s := range sources(t) {
-		if s.ast.Name.Name == "main" || s.dir == "." || s.dir == "test/fault" {
+		if s.ast.Name.Name == "main" || s.dir == "." || s.dir == "test/fault" || s.dir == "test/digests" {
 			continue
 		}
 		if !has[s.dir] {

@@ -44,6 +44,9 @@ func (ts *targets) addTiedHead(w *Weighted, m adapter.Missing) bool {
 		if err != nil {
 			return false
 		}
+		if w.zero(module) {
+			return true
+		}
 		t := ts.at(pair.head)
 		t.source = pair.embedding
 		for _, p := range u.Pieces {

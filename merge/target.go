@@ -10,13 +10,22 @@ import (
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/text"
 )
 
 // baseView is a checkpoint and its config as the resolver sees it.
 type baseView struct {
-	*checkpoint.Checkpoint
+	tensorTable
 	config *checkpoint.Config // of no fields if there is no config.json
+}
+
+// A tensorTable is what must be known of a base to find what adapters do to
+// it: a checkpoint, or what a record says of one.
+type tensorTable interface {
+	Lookup(name string) (shard int, t safetensors.Tensor, ok bool)
+	Names() []string
+	Dir() string
 }
 
 func newBaseView(c *checkpoint.Checkpoint) (baseView, error) {
@@ -32,6 +41,9 @@ func (b baseView) ModelType() string { return b.config.ModelType() }
 
 // Architectures implements adapter.Base.
 func (b baseView) Architectures() []string { return b.config.Architectures() }
+
+// Setting implements adapter.Base.
+func (b baseView) Setting(path ...string) (string, bool) { return b.config.Setting(path...) }
 
 // TieWordEmbeddings implements adapter.Base.
 func (b baseView) TieWordEmbeddings() (tied, present bool) { return b.config.TieWordEmbeddings() }
@@ -80,6 +92,13 @@ type targets struct {
 	used    map[string]bool // patterns of Options.Skip that matched
 }
 
+// note adds a remark to the report, once.
+func (ts *targets) note(text string) {
+	if !slices.Contains(ts.notes, text) {
+		ts.notes = append(ts.notes, text)
+	}
+}
+
 func (ts *targets) at(name string) *target {
 	t := ts.byName[name]
 	if t == nil {
@@ -90,11 +109,7 @@ func (ts *targets) at(name string) *target {
 	return t
 }
 
-func gatherTargets(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*targets, error) {
-	view, err := newBaseView(base)
-	if err != nil {
-		return nil, err
-	}
+func gatherTargets(view baseView, adapters []Weighted, o Options) (*targets, error) {
 	ts := &targets{base: view, options: o, byName: map[string]*target{}, used: map[string]bool{}}
 	for i := range adapters {
 		if err := ts.addAdapter(&adapters[i]); err != nil {
@@ -120,7 +135,7 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	if err != nil {
 		return err
 	}
-	res, err := kept.Resolve(ts.base)
+	res, err := kept.Resolve(ts.base, ts.options.Names)
 	if err != nil {
 		return err
 	}
@@ -128,8 +143,10 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		ts.addUpdate(w, u)
 	}
 	for _, b := range res.Biases {
-		t := ts.at(b.Tensor)
-		t.biases = append(t.biases, weightedBias{w, b.Module})
+		if !w.zero(b.Module) {
+			t := ts.at(b.Tensor)
+			t.biases = append(t.biases, weightedBias{w, b.Module})
+		}
 	}
 	for _, r := range res.Replacements {
 		if err := ts.addReplacement(w, r); err != nil {
@@ -140,7 +157,10 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		t := ts.at(r.Path)
 		t.rows = append(t.rows, r)
 	}
-	report.Applied = len(res.Updates)
+	report.Applied, report.Names = len(res.Updates), res.Maps
+	for _, m := range res.Maps {
+		ts.note(m.String())
+	}
 	report.Skipped = skipped
 	for _, u := range w.Unused {
 		report.Unused = append(report.Unused, u.Tensor)
@@ -151,7 +171,16 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	return err
 }
 
+// zero reports whether the delta of a module is zero by its weight or alpha:
+// it changes no tensor and unties no head.
+func (w *Weighted) zero(m *adapter.Module) bool {
+	return w.Weight*m.Scaling() == 0 && m.Magnitude == nil
+}
+
 func (ts *targets) addUpdate(w *Weighted, u adapter.Update) {
+	if w.zero(u.Module) {
+		return
+	}
 	for _, p := range u.Pieces {
 		t := ts.at(p.Tensor)
 		t.updates = append(t.updates, weightedPiece{w, u, p})

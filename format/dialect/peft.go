@@ -30,6 +30,7 @@ type File struct {
 	*adapter.Adapter
 	Weights *safetensors.File // nil for an adapter type that is only recognised
 	Config  []byte            // adapter_config.json as read
+	Trained *Trained          // what `loratool train` wrote for another method than LoRA, or nil
 }
 
 // Close unmaps the weights.
