@@ -14,16 +14,16 @@ import (
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/linalg"
+	"github.com/loratool/loratool/internal/lowrank"
 )
 
 // ExtractOptions say what an extraction keeps. The zero value keeps what is
 // above the rounding noise, in float32.
 type ExtractOptions struct {
-	Rank    RankRule
-	RankFor []RankFor // the first that matches decides
-	Include []string  // patterns of modules or tensors to extract; none means all
-	Exclude []string  // patterns of modules or tensors to leave out
-	Save    []string  // patterns of modules to store whole (PEFT's modules_to_save)
+	Rank    lowrank.Rules
+	Include []string // patterns of modules or tensors to extract; none means all
+	Exclude []string // patterns of modules or tensors to leave out
+	Save    []string // patterns of modules to store whole (PEFT's modules_to_save)
 	DType   dtype.DType
 	Exact   bool // find all singular values
 	Seed    uint64
@@ -41,19 +41,21 @@ const DefaultMaxRank = 256
 // decoded again whenever it is read.
 const DefaultMemory = 512 << 20
 
-// RankFor is a rule for the modules that a pattern matches.
-type RankFor struct {
-	Pattern string
-	Rule    RankRule
-}
-
 // An Extraction is an adapter made from two checkpoints, and how good it is.
 type Extraction struct {
 	Adapter *adapter.Adapter
+	Config  []byte // adapter_config.json to start from, or nil
 	Report  ExtractReport
 }
 
+// stackConfig names the version of PEFT whose convention stacks of experts
+// follow: which way a square one lies cannot be told from its shape.
+const stackConfig = `{"peft_type": "LORA", "peft_version": "0.21.2"}`
+
 func (o *ExtractOptions) setDefaults() {
+	if n, ok := o.Rank.Fixed(); ok && n == 0 {
+		o.Rank.Rule = lowrank.Auto()
+	}
 	if o.MaxRank == 0 {
 		o.MaxRank = DefaultMaxRank
 	}
@@ -105,14 +107,14 @@ type job struct {
 	role   role
 	action action
 	why    string // of leave
-	rule   RankRule
+	rule   lowrank.Rule
 
-	buffer  []float32 // memory for a delta
-	same    bool
-	stats   stats
-	spectra [][]float64 // squared, by plane, of a trial
-	module  *adapter.Module
-	cert    *Certificate
+	buffer   []float32 // memory for a delta
+	same     bool
+	stats    stats
+	spectrum []float64 // of a trial
+	module   *adapter.Module
+	cert     *Certificate
 }
 
 // PlanExtract decides what is done with every tensor.
@@ -126,24 +128,19 @@ func PlanExtract(base, tuned *checkpoint.Checkpoint, o ExtractOptions) (*Extract
 	for _, m := range pair.common {
 		p.jobs = append(p.jobs, p.plan(m))
 	}
-	return p, nil
+	return p, p.checkPatterns()
 }
 
 func (p *ExtractPlan) plan(m match) *job {
 	o := &p.options
-	j := &job{match: m, role: roleOf(m.name, m.base.Shape, m.base.DType, p.pair.model), rule: o.Rank}
+	j := &job{match: m, role: p.pair.role(m)}
 	names := []string{m.name, j.role.name()}
+	j.rule = o.Rank.Lookup(j.role.name())
 	if j.role.why == "" && !m.tuned.DType.Float() {
 		j.role.why = "dtype " + m.tuned.DType.String()
 	}
-	for _, f := range o.RankFor {
-		if matches([]string{f.Pattern}, names...) {
-			j.rule = f.Rule
-			break
-		}
-	}
 	switch {
-	case matches(o.Save, append(names, moduleOf(m.name))...):
+	case matches(o.Save, append(names, p.pair.module(m.name))...):
 		j.action = save
 	case matches(o.Exclude, names...), len(o.Include) > 0 && !matches(o.Include, names...):
 		j.action, j.why = leave, "excluded"
@@ -153,6 +150,29 @@ func (p *ExtractPlan) plan(m match) *job {
 		j.action, j.why = leave, j.role.why
 	}
 	return j
+}
+
+// checkPatterns returns an error if a pattern matches nothing: the user meant
+// something.
+func (p *ExtractPlan) checkPatterns() error {
+	var modules, all []string
+	for _, j := range p.jobs {
+		all = append(all, j.name, j.role.name(), p.pair.module(j.name))
+		if j.role.why == "" {
+			modules = append(modules, j.role.name())
+		}
+	}
+	if err := p.options.Rank.Check(modules); err != nil {
+		return err
+	}
+	for _, list := range [][]string{p.options.Include, p.options.Exclude, p.options.Save} {
+		for _, pattern := range list {
+			if err := lowrank.CheckGlob(pattern, all); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Bytes returns how much of the two checkpoints is compared.
@@ -165,8 +185,8 @@ func (p *ExtractPlan) Bytes() (n int64) {
 
 // Run does the work: each tensor is read once, unless it is larger than memory.
 func (p *ExtractPlan) Run(ctx context.Context) (*Extraction, error) {
-	if p.options.Rank.Kind == BudgetRank {
-		if err := p.shareBudget(ctx); err != nil {
+	if budget, ok := p.options.Rank.Budget(); ok {
+		if err := p.shareBudget(ctx, budget); err != nil {
 			return nil, err
 		}
 	}
@@ -235,7 +255,7 @@ func (p *ExtractPlan) extract(j *job) (err error) {
 	}
 	rule := j.rule
 	if n, ok := p.fixed[j.name]; ok {
-		rule = RankRule{Kind: FixedRank, N: n}
+		rule = lowrank.Fixed(n)
 		if n == 0 {
 			j.action, j.why = leave, "nothing within the budget"
 			return p.measure(j)
@@ -268,7 +288,7 @@ func truncations(planes []plane) (ts []*truncation) {
 }
 
 // planes truncates every plane of a tensor and returns the largest rank.
-func (p *ExtractPlan) planes(j *job, rule RankRule) (planes []plane, rank int, err error) {
+func (p *ExtractPlan) planes(j *job, rule lowrank.Rule) (planes []plane, rank int, err error) {
 	t := truncator{workers: p.workers(j), seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
 	for e := range j.role.planes {
 		d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
