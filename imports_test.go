@@ -45,8 +45,8 @@ var below = map[string][]string{
 		"internal/philox", "internal/text",
 	},
 	"diff": {
-		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/mmap", "internal/text",
+		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"internal/linalg", "internal/lowrank", "internal/mmap", "internal/report", "internal/text",
 	},
 	"format": {
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
