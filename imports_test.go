@@ -32,7 +32,7 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names",
+		"testdata/stories260k", "format/adapter/names", "train", "train/corpus", "internal/strictjson",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
@@ -83,7 +83,8 @@ var below = map[string][]string{
 	"test/digests": {
 		"format/dtype", "format/safetensors",
 	},
-	"test/fault": {}, // drives the built command only
+	"test/fault":     {}, // drives the built command only
+	"interop/logits": {"train", "format/checkpoint", "format/dialect", "format/dtype"},
 	"bench/shapes": {
 		"format/dtype", "format/safetensors",
 	},
@@ -153,7 +154,7 @@ var testOnly = []string{
 }
 
 // edge lists the packages that may speak to the process around them.
-var edge = []string{"cmd/loratool", "bench/shapes"}
+var edge = []string{"cmd/loratool", "bench/shapes", "interop/logits"}
 
 // noLibrary lists what libraries must not use: they never print, log, exit or
 // read the environment.
