@@ -32,16 +32,21 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names", "train", "train/corpus", "internal/strictjson",
+		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
+		"internal/strictjson",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
 		"format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
-		"format/adapter/names",
+		"format/adapter/names", "internal/philox",
+	},
+	"merge/compose": {
+		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
+		"internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/text",
+		"internal/linalg", "internal/mmap", "internal/text",
 	},
 	"format": {
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -78,6 +83,7 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
+	"internal/philox":     {},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
@@ -103,9 +109,13 @@ var below = map[string][]string{
 	"train/corpus": {
 		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
 	},
-	"train/internal/tokenizer": {"format/rule", "internal/strictjson"},
-	"train/internal/chat":      {"format/rule", "internal/strictjson"},
-	"train/internal/data":      {},
+	"train/internal/tokenizer": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/chat": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/data": {},
 	"train/internal/backend": {
 		"format/dtype",
 	},
@@ -136,11 +146,10 @@ var thirdParty = map[string][]string{
 		"cmd/loratool", "internal/progress",
 	},
 	"gonum.org/v1/gonum": {
-		"diff", "internal/linalg", "internal/lowrank",
+		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
 	},
 	"golang.org/x/text": {
-		"format/safetensors",
-		"train/internal/tokenizer",
+		"format/safetensors", "train/internal/tokenizer",
 	},
 }
 

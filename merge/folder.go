@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"strconv"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/strictjson"
 )
@@ -227,7 +230,11 @@ func (p *Plan) writeSidecar(d *publish.Dir) error {
 // digestOf returns the SHA-256 of an adapter's weights file.
 func digestOf(source string) (string, error) {
 	if info, err := os.Stat(source); err == nil && info.IsDir() {
-		source = filepath.Join(source, "adapter_model.safetensors")
+		folder := source
+		source = filepath.Join(folder, dialect.WeightsName)
+		if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
+			source = filepath.Join(folder, dialect.TrainedWeightsName)
+		}
 	}
 	f, err := os.Open(source)
 	if err != nil {

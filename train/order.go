@@ -16,8 +16,9 @@ type stream struct {
 
 // Streams of a run, by the step of their key.
 const (
-	streamOrder = iota // of the samples; the site is the epoch
-	streamInit         // of initial values; the site is the parameter
+	streamOrder  = iota // of the samples; the site is the epoch
+	streamInit          // of initial values; the site is the parameter
+	streamSample        // of generated tokens
 )
 
 func newStream(seed uint64, kind, site int) *stream {

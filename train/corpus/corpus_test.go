@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -164,7 +165,7 @@ func TestPrompt(t *testing.T) {
 	if got := text.Decode(asChat, false); err != nil || strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
 		t.Errorf("prompt %q, %v", got, err)
 	}
-	if stops := text.Stops(); len(stops) != 3 || stops[0] != 2 || stops[2] != 513 {
+	if stops := text.Stops(); !slices.Equal(stops, []int32{2, 2, 513, 1}) {
 		t.Errorf("stops %v", stops)
 	}
 	if _, err := Open(t.TempDir()); !errors.Is(err, rule.ErrUnsupported) {

@@ -264,3 +264,33 @@ func integers(name string, v strictjson.Value) ([]int32, error) {
 	}
 	return list, nil
 }
+
+// ReadPrompts reads the member prompt of every line of a JSON Lines file.
+func ReadPrompts(path string) (prompts []string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, maxLine)
+	for n := 1; lines.Scan(); n++ {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 {
+			continue
+		}
+		v, err := strictjson.Limits{Values: maxValues}.Decode(line)
+		if err != nil {
+			return nil, atLine(err, path, n)
+		}
+		prompt, err := stringOf(v, "prompt")
+		if err != nil {
+			return nil, atLine(err, path, n)
+		}
+		prompts = append(prompts, prompt)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", rule.Printable(path), err)
+	}
+	return prompts, nil
+}

@@ -136,11 +136,17 @@ func namedTemplate(v strictjson.Value) []byte {
 	return nil
 }
 
-// readStops finds the tokens that end a generated text.
+// readStops finds the tokens that end a generated text: those that the configs
+// name, and the token that begins the next one.
 func (t *Text) readStops(dir string) error {
 	if t.eos != noToken {
 		t.stops = append(t.stops, t.eos)
 	}
+	defer func() {
+		if id, ok := t.ID(t.special["bos_token"]); ok {
+			t.stops = append(t.stops, id)
+		}
+	}()
 	for _, name := range [...]string{"generation_config.json", "config.json"} {
 		v, err := readObject(filepath.Join(dir, name))
 		if err != nil {
