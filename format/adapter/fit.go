@@ -93,7 +93,7 @@ func StoresTransposed(model, path string) bool {
 
 // StacksTransposed reports whether a model of this type stores its stacks of
 // experts as [experts, in, out].
-func StacksTransposed(model string) bool { return transposedExperts[model] }
+func StacksTransposed(model string) bool { return names.TransposedExperts(model) }
 
 // fitStack fits factors for one parameter of shape [experts, d1, d2] (PEFT's
 // ParamWrapper, src/peft/tuners/lora/layer.py): A is [experts·r, in] with the
