@@ -33,7 +33,7 @@ var below = map[string][]string{
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
 		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
-		"format/binding", "format/note", "format/normalize", "format/validate", "spec",
+		"format/binding", "format/note", "format/normalize", "format/validate", "spec", "internal/strictjson",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
@@ -45,8 +45,8 @@ var below = map[string][]string{
 		"internal/philox", "internal/text",
 	},
 	"diff": {
-		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/lowrank", "internal/mmap", "internal/report", "internal/text",
+		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype",
+		"format/rule", "internal/linalg", "internal/lowrank", "internal/mmap", "internal/report", "internal/text",
 	},
 	"format": {
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -124,7 +124,7 @@ var below = map[string][]string{
 	"spec": {
 		"format/rule",
 	},
-	"spec/internal/vectors": { // the generator only
+	"spec/internal/vectors": {
 		"merge", "format/dialect", "format/checkpoint",
 	},
 	"format/normalize": {
@@ -140,6 +140,9 @@ var below = map[string][]string{
 	},
 	"format/note": {
 		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson",
+	},
+	"interop/logits": {
+		"train", "format/checkpoint", "format/dialect", "format/dtype",
 	},
 }
 
@@ -182,7 +185,7 @@ var testOnly = []string{
 }
 
 // edge lists the packages that may speak to the process around them.
-var edge = []string{"cmd/loratool", "bench/shapes", "spec/internal/vectors"}
+var edge = []string{"cmd/loratool", "bench/shapes", "spec/internal/vectors", "interop/logits"}
 
 // noLibrary lists what libraries must not use: they never print, log, exit or
 // read the environment.
