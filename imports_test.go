@@ -32,16 +32,21 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names", "train", "train/corpus",
+		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
+		"internal/strictjson",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
 		"format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
-		"format/adapter/names",
+		"format/adapter/names", "internal/philox",
+	},
+	"merge/compose": {
+		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
+		"internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/text",
+		"internal/linalg", "internal/mmap", "internal/text",
 	},
 	"format": {
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -78,12 +83,14 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
+	"internal/philox":     {},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
 		"format/dtype", "format/safetensors",
 	},
-	"test/fault": {}, // drives the built command only
+	"test/fault":     {}, // drives the built command only
+	"interop/logits": {"train", "format/checkpoint", "format/dialect", "format/dtype"},
 	"bench/shapes": {
 		"format/dtype", "format/safetensors",
 	},
@@ -102,9 +109,13 @@ var below = map[string][]string{
 	"train/corpus": {
 		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
 	},
-	"train/internal/tokenizer": {"format/rule", "internal/strictjson"},
-	"train/internal/chat":      {"format/rule", "internal/strictjson"},
-	"train/internal/data":      {},
+	"train/internal/tokenizer": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/chat": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/data": {},
 	"train/internal/backend": {
 		"format/dtype",
 	},
@@ -137,11 +148,10 @@ var thirdParty = map[string][]string{
 	},
 	"gorgonia.org/cu": {"train/internal/backend/cuda"},
 	"gonum.org/v1/gonum": {
-		"diff", "internal/linalg", "internal/lowrank",
+		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
 	},
 	"golang.org/x/text": {
-		"format/safetensors",
-		"train/internal/tokenizer",
+		"format/safetensors", "train/internal/tokenizer",
 	},
 }
 
@@ -155,7 +165,7 @@ var testOnly = []string{
 }
 
 // edge lists the packages that may speak to the process around them.
-var edge = []string{"cmd/loratool", "bench/shapes"}
+var edge = []string{"cmd/loratool", "bench/shapes", "interop/logits"}
 
 // noLibrary lists what libraries must not use: they never print, log, exit or
 // read the environment.

@@ -49,6 +49,16 @@ func (d *delta) Block(buf *[]float32, row, rows, col, cols int) (m linalg.Mat[fl
 	return linalg.Dense(x, rows, cols), err
 }
 
+// plane returns the delta of expert e of a stack of matrices.
+func (d *delta) plane(e int) *delta {
+	n := d.rows * d.cols
+	return &delta{
+		base:  side{d.base.dtype, d.base.part(e*n, n)},
+		tuned: side{d.tuned.dtype, d.tuned.part(e*n, n)},
+		rows:  d.rows, cols: d.cols,
+	}
+}
+
 // row computes len(x) elements from the given one on; base is scratch and
 // holds those of the base afterwards.
 func (d *delta) row(x, base []float32, first int) {
@@ -81,6 +91,13 @@ type stats struct {
 	changed int     // elements that differ
 	noise2  float64 // expected ‖·‖² of the rounding noise in X
 	edge    float64 // largest singular value to expect of that noise
+	unknown bool    // the change has no norm
+}
+
+// add makes s the stats of two deltas together; edge is the larger one.
+func (s *stats) add(o stats) {
+	s.base2, s.delta2, s.noise2 = s.base2+o.base2, s.delta2+o.delta2, s.noise2+o.noise2
+	s.changed, s.edge, s.unknown = s.changed+o.changed, max(s.edge, o.edge), s.unknown || o.unknown
 }
 
 func (s stats) relative() float64 {
@@ -102,14 +119,11 @@ type panelStats struct {
 // column sums are kept until all are done.
 const maxPanels = 64
 
-// load measures the delta, and copies it into memory if keep is set. Elements
+// load measures the delta, and copies it into x unless that is nil. Elements
 // that are not finite are an error.
-func (d *delta) load(workers int, keep bool) (x []float32, s stats, err error) {
-	if keep {
-		x = make([]float32, d.rows*d.cols)
-	}
+func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	if d.rows*d.cols == 0 {
-		return x, s, nil
+		return s, nil
 	}
 	unit := max(16, (d.rows+maxPanels-1)/maxPanels)
 	panels := make([]panelStats, (d.rows+unit-1)/unit)
@@ -118,7 +132,7 @@ func (d *delta) load(workers int, keep bool) (x []float32, s stats, err error) {
 		return mmap.Guard(func() { d.panel(p, x, buf, first, n) })
 	})
 	if err != nil {
-		return nil, s, err
+		return s, err
 	}
 	columns, rowMost := make([]float64, d.cols), 0.0
 	for _, p := range panels {
@@ -135,9 +149,9 @@ func (d *delta) load(workers int, keep bool) (x []float32, s stats, err error) {
 	}
 	s.edge = noiseEdge(rowMost, columnMost, d.rows, d.cols)
 	if sum := s.base2 + s.delta2; math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return nil, s, errNotFinite
+		return s, errNotFinite
 	}
-	return x, s, nil
+	return s, nil
 }
 
 var errNotFinite = fmt.Errorf("values that are NaN or infinite")

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"hash/fnv"
+	"math"
 
 	"github.com/loratool/loratool/internal/linalg"
 )
@@ -18,8 +19,8 @@ const resolution = 1e-12
 // A truncation holds the leading singular triplets of a delta.
 type truncation struct {
 	rank    int
-	full    bool         // the rule asks for more than may be kept
-	squares []float64    // Ritz values squared, rank of them and some more
+	full    bool                // the rule asks for more than may be kept
+	squares []float64           // Ritz values squared, rank of them and some more
 	u, v    linalg.Mat[float32] // rank+probes rows
 }
 
@@ -29,7 +30,11 @@ type truncator struct {
 	seed    uint64
 	maxRank int // of adaptive rules
 	probes  int // triplets beyond the rank
+	exact   bool
 }
+
+// probes is how many triplets beyond the rank a certificate looks at.
+const probes = 8
 
 // truncate finds the leading part of x that the rule asks for. It grows a
 // Krylov basis until the rule is decided and the error is, by the decrease so
@@ -49,17 +54,35 @@ func (t truncator) truncate(x linalg.Source, name string, rule RankRule, s stats
 		rank, enough = rule.choose(k.Squares(), s)
 		full = rank > limit || h.settled(rank, s) && rule.atLeast(k.Squares(), s) > limit
 		rank = min(rank, limit)
-		if k.Complete() || (enough || full && k.Size() >= limit) && h.settled(rank, s) && h.steady(rule, rank, s) {
+		done := enough && h.settled(rank, s) && h.steady(rule, rank, s)
+		if full { // what is cut off is no approximation of the whole anyway
+			done = k.Size() >= 2*limit || k.Size() >= limit && h.settled(rank, s)
+		}
+		if k.Complete() || done && !t.exact {
 			break
 		}
 		k.Widen()
 	}
 	more := min(rank+t.probes, k.Size())
 	result := &truncation{rank: rank, full: full, squares: append([]float64(nil), k.Squares()...)}
-	if s.delta2 > 0 && rank > 0 {
-		result.u, result.v = k.Vectors(more)
+	if s.delta2 == 0 || rank == 0 {
+		more = 0
 	}
+	result.u, result.v = k.Vectors(more)
 	return result, nil
+}
+
+// next returns the right singular vectors beyond the rank, as unit rows.
+func (t *truncation) next() linalg.Mat[float32] {
+	v := t.v.View(t.rank, 0, t.v.Rows-t.rank, t.v.Cols)
+	unit := linalg.Dense(make([]float32, v.Rows*v.Cols), v.Rows, v.Cols)
+	for i := range v.Rows {
+		if s := math.Sqrt(t.squares[t.rank+i]); s > 0 {
+			copy(unit.Data[i*v.Cols:(i+1)*v.Cols], v.Data[i*v.RowStride:])
+			scale(unit, i, float32(1/s))
+		}
+	}
+	return unit
 }
 
 // limit returns the largest rank that makes sense: that of the matrix, and for
@@ -111,21 +134,38 @@ func (h history) energy(ago, rank int) (float64, bool) {
 }
 
 // settled reports whether the energy of the leading values is as large as it
-// gets. What is still missing is estimated from the last two increases as a
-// geometric series; after one increase, as much as that is taken to be missing.
+// gets, within tolerance of the error. What is still missing is estimated from
+// the last two increases as a geometric series; after one increase, from how
+// much faster each value converges than the tail.
 func (h history) settled(rank int, s stats) bool {
 	e0, ok0 := h.energy(0, rank)
 	e1, ok1 := h.energy(1, rank)
 	if !ok0 || !ok1 {
 		return false
 	}
-	rate := 0.5
+	missing := h.tail(rank)
 	if e2, ok := h.energy(2, rank); ok && e1 > e2 {
-		rate = min(max((e0-e1)/(e1-e2), 0.1), 0.9)
+		missing = series(e0-e1, min(max((e0-e1)/(e1-e2), 0.1), 0.9))
 	}
-	missing := (e0 - e1) * rate / (1 - rate)
 	return missing <= tolerance*max(s.delta2-e0, resolution*s.delta2)
 }
+
+// tail estimates what the leading values miss from the last increase of each:
+// a block multiplies what σᵢ² misses by at most (τ/σᵢ)², where τ is the largest
+// value that the basis has not begun to find, here its smallest one.
+func (h history) tail(rank int) (missing float64) {
+	now, before := h[len(h)-1], h[len(h)-2]
+	last := now[len(now)-1]
+	for i := range rank {
+		if gain := now[i] - before[i]; gain > 0 {
+			missing += series(gain, min(last/now[i], 0.75))
+		}
+	}
+	return missing
+}
+
+// series returns the sum of what follows x in a geometric series.
+func series(x, rate float64) float64 { return x * rate / (1 - rate) }
 
 // steady reports whether the rule chose the same rank one block before.
 func (h history) steady(rule RankRule, rank int, s stats) bool {

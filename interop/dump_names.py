@@ -4,8 +4,8 @@ that loratool embeds, and vectors that its tests compare with.
 
 usage: dump_names.py [--out DIR] [--check]
 
-It writes DIR/transformers.json and DIR/testdata/vectors.json (DIR is
-format/adapter/names). With --check it writes nothing and exits with 1 when the
+It writes DIR/transformers.json, DIR/testdata/vectors.json and
+DIR/testdata/operations.json (DIR is format/adapter/names). With --check it writes nothing and exits with 1 when the
 data file differs from what the installed transformers has, naming the families
 that are new or changed.
 
@@ -24,6 +24,7 @@ import os
 import random
 import re
 import sys
+import types
 import warnings
 
 warnings.filterwarnings("ignore")
@@ -31,6 +32,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 logging.disable(logging.CRITICAL)
 
+import numpy as np
 import torch
 import transformers
 import transformers.core_model_loading as core
@@ -305,12 +307,10 @@ def check_translation(mapping, names):
     print(f"{compared} names compared, patterns of {len(mapping)} keys", file=sys.stderr)
 
 
-def vectors(mapping):
+def vectors(mapping, aliases):
     """For each key, names and what transformers makes of them: [name, renamed, source pattern]."""
     rng, out = random.Random(2), {}
-    for key in sorted(mapping):
-        if key in _MODEL_TO_CONVERSION_PATTERN:
-            continue
+    for key in sorted(set(mapping) - set(aliases)):
         rows = set()
         for t in mapping[key]:
             for name in sampled_names(t, rng, 2):
@@ -319,6 +319,49 @@ def vectors(mapping):
         rows = sorted(rows, key=core.dot_natural_key)
         out[key] = [[name, *run_all(fresh, name)] for name in rows]
     return out
+
+
+def operations(mapping, aliases):
+    """For each chain of operations, numbered tensors and what transformers makes of them."""
+    out, seen = {}, set()
+    config = types.SimpleNamespace(num_attention_heads=2, num_key_value_heads=1, head_dim=4)
+    config.vision_config = config.text_config = config
+    config.get_text_config = lambda: config
+    for key in sorted(set(mapping) - set(aliases)):
+        for t in mapping[key]:
+            if not isinstance(t, core.WeightConverter):
+                continue
+            ops = [op_data(op) for op in t.operations]
+            chain = json.dumps([ops, len(t.source_patterns), len(t.target_patterns)])
+            if chain in seen or any(op.get("check") for op in ops):  # with check the shapes decide
+                continue
+            seen.add(chain)
+            out[f"{key} {len(seen)}"] = {"key": key, "from": t.source_patterns, "to": t.target_patterns, "ops": ops, **numbered(t, ops, config)}
+    return out
+
+
+def numbered(t, ops, config):
+    """Runs a conversion over tensors whose elements are their numbers."""
+    listed = any(op["op"] in ("MergeModulelist", "ErnieFuseAndSplitTextVisionExperts") or "shards" in op for op in ops)
+    stack = not listed and any(op.get("dim1") == 2 or op.get("dim") == 1 for op in ops if op["op"] in ("Transpose", "Interleave"))
+    shape, count, inputs, collected = ([3, 16, 2] if stack else [24 if any(op["op"] == "PermuteForRope" for op in ops) else 16, 3]), 0, [], {}
+    for source in t.source_patterns:
+        collected[source] = []
+        for _ in range(4 if listed else 1):
+            n = int(np.prod(shape))
+            collected[source].append(torch.arange(count, count + n).reshape(shape))
+            count += n
+        inputs.append([list(x.shape) for x in collected[source]])
+    heads = {"q_proj": 2, "k_proj": 1, "v_proj": 1}
+    model = types.SimpleNamespace(get_parameter=lambda name: torch.empty(4 * heads[next(h for h in heads if h in name)], 3))
+    for op in t.operations:
+        collected = op.convert(collected, source_patterns=t.source_patterns, target_patterns=t.target_patterns, full_layer_name=t.target_patterns[0], model=model, config=config)
+    outputs = []
+    for target in t.target_patterns:
+        x = collected[target]
+        x = x[0] if isinstance(x, list) else x
+        outputs.append({"shape": list(x.shape), "elements": x.flatten().tolist()})
+    return {"inputs": inputs, "outputs": outputs}
 
 
 # --- models -----------------------------------------------------------------
@@ -445,11 +488,11 @@ def collect(model, names, transposed, orders):
 def dump():
     mapping = _build_checkpoint_conversion_mapping()
     classes, names, transposed, orders, failed = survey(mapping)
-    check_translation({k: v for k, v in mapping.items() if k not in _MODEL_TO_CONVERSION_PATTERN}, random.Random(3).sample(names, min(1500, len(names))))
     aliases = {}
     for alias, key in sorted(_MODEL_TO_CONVERSION_PATTERN.items()):
         if len(mapping[alias]) == len(mapping[key]) and all(a is b for a, b in zip(mapping[alias], mapping[key])):
             aliases[alias] = key
+    check_translation({k: v for k, v in mapping.items() if k not in aliases}, random.Random(3).sample(names, min(1500, len(names))))
     used = {p["auto"] for c in classes.values() for p in c.get("parts", []) if "auto" in p}
     data = {
         "origin": f"transformers {transformers.__version__}: conversion_mapping.py and the structure of its models",
@@ -463,14 +506,14 @@ def dump():
         "not_built": failed,
     }
     print(f"{len(mapping)} keys, {len(aliases)} of them aliases; {len(classes)} classes, {len(failed)} not built; transposed {transposed}; orders {orders}", file=sys.stderr)
-    return data, vectors(mapping)
+    return data, vectors(mapping, aliases), operations(mapping, aliases)
 
 
 def write(path, data):
-    """JSON with one line for each entry of the second level."""
+    """JSON with one line for each entry, or for each of the second level."""
     lines = []
     for k, v in data.items():
-        if isinstance(v, dict):
+        if isinstance(v, dict) and len(v) > 8:
             inner = ",\n".join(f"{json.dumps(a)}:{json.dumps(b, separators=(',', ':'), ensure_ascii=False)}" for a, b in v.items())
             lines.append(f"{json.dumps(k)}:{{\n{inner}\n}}")
         else:
@@ -485,7 +528,7 @@ def main():
     p.add_argument("--check", action="store_true")
     args = p.parse_args()
     path = os.path.join(args.out, "transformers.json")
-    data, vec = dump()
+    data, vec, ops = dump()
     if args.check:
         old = json.load(open(path))
         changed = [k for k in sorted(set(data["keys"]) | set(old["keys"])) if data["keys"].get(k) != old["keys"].get(k)]
@@ -494,6 +537,7 @@ def main():
         sys.exit(1 if changed else 0)
     write(path, data)
     write(os.path.join(args.out, "testdata", "vectors.json"), vec)
+    write(os.path.join(args.out, "testdata", "operations.json"), ops)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ func (c *computer[T]) boundedRow(out []byte, w, d []T, bound float64, row, col i
 	for j := range w {
 		place := out[j*width : (j+1)*width]
 		if ch.random != nil && c.doubtful[j] || ch.random == nil && !bytes.Equal(place, c.other[j*width:(j+1)*width]) {
+			c.settled = append(c.settled, int32(j))
 			c.exact.roundElement(place, ch, c.plane, row, col+j, float64(w[j]))
 		}
 	}
@@ -60,7 +61,7 @@ func (c *computer[T]) roundRandomly(dst []byte, low, high []T, row, col int) {
 	c.doubtful = grow(c.doubtful, len(low))
 	for j := 0; j < len(low); {
 		i := index + uint64(j)
-		block := ch.random.block(i)
+		block := ch.random.Block(i)
 		for k := i & 3; k < 4 && j < len(low); k, j = k+1, j+1 {
 			n := block[k&3] >> (32 - uniformBits)
 			a, b := r.round(float64(low[j]), n), r.round(float64(high[j]), n)

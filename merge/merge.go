@@ -11,7 +11,6 @@ import (
 	"context"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 )
@@ -48,7 +47,9 @@ type Options struct {
 	// a classifier, to the output.
 	AddMissing bool
 	// Names are rules added to the map of names on disk and in memory.
-	Names names.Rules
+	Names adapter.Rules
+	// Record is where the reversible record is written, "" for none.
+	Record string
 	// Force replaces an output that exists.
 	Force bool
 	// Progress is called from several goroutines with the bytes written since

@@ -41,7 +41,11 @@ func NewPlan(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*Plan
 	if err := checkInputs(base, adapters, o); err != nil {
 		return nil, err
 	}
-	ts, err := gatherTargets(base, adapters, o)
+	view, err := newBaseView(base)
+	if err != nil {
+		return nil, err
+	}
+	ts, err := gatherTargets(view, adapters, o)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +270,7 @@ func (p *Plan) fillChange(ch *change, t *target, shape []int) error {
 	}
 	for _, r := range t.rows {
 		for i, row := range r.Indices {
-			ch.replaced = append(ch.replaced, rowReplacement{row: row, values: r.Rows, from: i})
+			ch.replace(rowReplacement{row: row, values: r.Rows, from: i})
 		}
 	}
 	if p.options.Rounding == Stochastic && ch.adapted && ch.out.DType != dtype.F64 {

@@ -16,6 +16,13 @@ type Report struct {
 	Notes    []string        `json:"notes,omitempty"`
 	Warnings []string        `json:"warnings,omitempty"`
 	Bytes    int64           `json:"bytes"`
+	Record   *RecordReport   `json:"record,omitempty"`
+}
+
+// A RecordReport is the record that unmerging needs.
+type RecordReport struct {
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
 }
 
 // An AdapterReport accounts for every module of an adapter: Modules is Applied

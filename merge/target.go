@@ -10,13 +10,22 @@ import (
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/text"
 )
 
 // baseView is a checkpoint and its config as the resolver sees it.
 type baseView struct {
-	*checkpoint.Checkpoint
+	tensorTable
 	config *checkpoint.Config // of no fields if there is no config.json
+}
+
+// A tensorTable is what must be known of a base to find what adapters do to
+// it: a checkpoint, or what a record says of one.
+type tensorTable interface {
+	Lookup(name string) (shard int, t safetensors.Tensor, ok bool)
+	Names() []string
+	Dir() string
 }
 
 func newBaseView(c *checkpoint.Checkpoint) (baseView, error) {
@@ -100,11 +109,7 @@ func (ts *targets) at(name string) *target {
 	return t
 }
 
-func gatherTargets(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*targets, error) {
-	view, err := newBaseView(base)
-	if err != nil {
-		return nil, err
-	}
+func gatherTargets(view baseView, adapters []Weighted, o Options) (*targets, error) {
 	ts := &targets{base: view, options: o, byName: map[string]*target{}, used: map[string]bool{}}
 	for i := range adapters {
 		if err := ts.addAdapter(&adapters[i]); err != nil {

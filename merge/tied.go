@@ -46,28 +46,9 @@ func (ts *targets) pair() (tiedPair, bool) {
 		return p, false
 	}
 	if p.head == "" {
-		p.head = headOf(ts.base.Architectures())
+		p.head = adapter.HeadOf(ts.base.Architectures())
 	}
 	return p, p.head != ""
-}
-
-// headOf names the head of an architecture that has one; without any
-// architecture, the usual one.
-func headOf(architectures []string) string {
-	if len(architectures) == 0 {
-		return "lm_head.weight"
-	}
-	for _, a := range architectures {
-		switch {
-		case strings.HasSuffix(a, "ForMaskedLM") && strings.HasPrefix(a, "Bert"), strings.HasSuffix(a, "ForPreTraining") && strings.HasPrefix(a, "Bert"):
-			return "cls.predictions.decoder.weight"
-		case strings.HasSuffix(a, "ForMaskedLM") && (strings.Contains(a, "Roberta") || strings.Contains(a, "Camembert")):
-			return "lm_head.decoder.weight"
-		case strings.HasSuffix(a, "LMHeadModel"), strings.HasSuffix(a, "ForCausalLM"), strings.HasSuffix(a, "ForConditionalGeneration"), strings.HasSuffix(a, "ForMaskedLM"):
-			return "lm_head.weight"
-		}
-	}
-	return ""
 }
 
 // tie looks at a tied pair of which the adapters change one side: PEFT's

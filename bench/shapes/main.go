@@ -1,7 +1,7 @@
 // Command shapes writes synthetic checkpoints of real shapes, and PEFT
 // adapters for them, to measure on.
 //
-// usage: shapes -shape 1b|8b -o DIR
+// usage: shapes -shape 1b|1b-four|8b|8b-eight -o DIR
 //
 // It writes DIR/base, DIR/adapter-all and DIR/adapter-qv. Weights are BF16
 // from N(0, 0.02), factors F32 such that ‖ΔW‖/‖W‖ is about 0.01.
@@ -28,16 +28,19 @@ type shape struct {
 }
 
 // shapes: Llama-3.2-1B whole (2.5 GB), and eight of the 32 layers of
-// Llama-3-8B with its embedding (4.5 GB).
+// Llama-3-8B with its embedding (4.5 GB); and less of both to extract from:
+// four layers of the one (0.6 GB), the same eight of the other (3.5 GB).
 var shapes = map[string]shape{
-	"1b": {2048, 8192, 512, 16, 128256, 3},
-	"8b": {4096, 14336, 1024, 8, 128256, 4},
+	"1b":       {2048, 8192, 512, 16, 128256, 3},
+	"1b-four":  {2048, 8192, 512, 4, 32000, 1},
+	"8b":       {4096, 14336, 1024, 8, 128256, 4},
+	"8b-eight": {4096, 14336, 1024, 8, 256, 4},
 }
 
 const rank = 16
 
 func main() {
-	name := flag.String("shape", "1b", "1b or 8b")
+	name := flag.String("shape", "1b", "1b, 1b-four, 8b or 8b-eight")
 	out := flag.String("o", "", "folder to write")
 	flag.Parse()
 	s, ok := shapes[*name]

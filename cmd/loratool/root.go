@@ -30,10 +30,18 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetErr(stderr)
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
-	cmd.AddCommand(newVersionCmd())
-	cmd.AddCommand(newTokenizeCmd(), newGenerateCmd())
-	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
-	cmd.AddCommand(newTrainCmd())
+	cmd.AddCommand(
+		newComposeCmd(),
+		newDemoCmd(),
+		newExtractCmd(),
+		newGenerateCmd(),
+		newInspectCmd(),
+		newMergeCmd(),
+		newRerankCmd(),
+		newTokenizeCmd(),
+		newTrainCmd(),
+		newVersionCmd(),
+	)
 	return cmd
 }
 

@@ -20,7 +20,7 @@ import (
 type trainOptions struct {
 	train.Options
 	base, data, eval, output string
-	method, schedule         string
+	method, schedule, init   string
 	warmup, config, device   string
 	progress                 string
 	alpha                    float64

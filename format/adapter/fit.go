@@ -81,9 +81,19 @@ func (r *resolver) squareTransposed(m *Module) bool {
 	if model == "" {
 		return r.a.FanInFanOut
 	}
-	last := m.Path[strings.LastIndexByte(m.Path, '.')+1:]
+	return StoresTransposed(model, m.Path)
+}
+
+// StoresTransposed reports whether a model of this type stores the weight of
+// the linear module at path as [in, out].
+func StoresTransposed(model, path string) bool {
+	last := path[strings.LastIndexByte(path, '.')+1:]
 	return conv1D[model] && (strings.HasPrefix(last, "c_") || last == "q_attn")
 }
+
+// StacksTransposed reports whether a model of this type stores its stacks of
+// experts as [experts, in, out].
+func StacksTransposed(model string) bool { return names.TransposedExperts(model) }
 
 // fitStack fits factors for one parameter of shape [experts, d1, d2] (PEFT's
 // ParamWrapper, src/peft/tuners/lora/layer.py): A is [experts·r, in] with the
@@ -153,42 +163,74 @@ func (r *resolver) nested() error {
 // register parameters that have the same shape.
 var registration = []string{"gate_up_proj", "gate_proj", "up_proj", "w1", "w3", "down_proj", "w2"}
 
-func (r *resolver) assign(path string, modules []*Module) error {
-	params := modules[0].Candidates
-	order := make([]int, len(params)) // candidates in the order in which they are registered
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int {
-		return slices.Index(registration, params[i]) - slices.Index(registration, params[j])
+// SortRegistered sorts parameters of one module in the order in which the
+// module registers them, as far as that is known.
+func SortRegistered(modules []*Module) {
+	slices.SortStableFunc(modules, func(a, b *Module) int {
+		return slices.Index(registration, a.Param) - slices.Index(registration, b.Param)
 	})
+}
+
+func (r *resolver) assign(path string, modules []*Module) error {
+	params, err := r.registered(modules[0])
+	if err != nil {
+		return err
+	}
 	slices.SortFunc(modules, func(a, b *Module) int { return b.Depth - a.Depth }) // innermost first
 	if len(modules) != len(params) {
-		return fault(r.a, "AD028", modules[0].A.Name, "module %q has %d pairs of factors for %d target_parameters", path, len(modules), len(params))
+		return r.notNested(path, modules, params)
 	}
 	for n, m := range modules {
 		var fits []int
-		for i := range params {
+		for _, i := range params {
 			c := m.As(i)
 			places, err := r.find(c.Name())
 			if err != nil {
 				return err
 			}
-			if len(places) > 0 {
-				if _, err := r.choose(c, c.Name(), places); err == nil {
-					fits = append(fits, i)
-				}
+			if _, err := r.choose(c, c.Name(), places); err == nil {
+				fits = append(fits, i)
 			}
 		}
-		choice := order[n]
+		choice := params[n]
 		if len(fits) == 1 {
 			choice = fits[0]
-		} else if !slices.Contains(registration, params[choice]) && len(fits) > 1 {
-			return fault(r.a, "AD028", m.A.Name, "parameters %q of module %q have one shape, and their order is not known", params, path)
+		} else if !slices.Contains(registration, m.Candidates[choice]) && len(fits) > 1 {
+			return fault(r.a, "AD028", m.A.Name, "parameters %q of module %q have one shape, and their order is not known", m.Candidates, path)
 		}
 		if err := r.module(m.As(choice)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// registered lists the candidates of m that the base has, in the order in which
+// its module registered them.
+func (r *resolver) registered(m *Module) (params []int, err error) {
+	for i := range m.Candidates {
+		places, err := r.find(m.As(i).Name())
+		if err != nil {
+			return nil, err
+		}
+		if len(places) > 0 {
+			params = append(params, i)
+		}
+	}
+	slices.SortStableFunc(params, func(i, j int) int {
+		return slices.Index(registration, m.Candidates[i]) - slices.Index(registration, m.Candidates[j])
+	})
+	return params, nil
+}
+
+// notNested deals with wrappers that the base has no parameters for, or not as
+// many.
+func (r *resolver) notNested(path string, modules []*Module, params []int) error {
+	if len(params) > 0 {
+		return fault(r.a, "AD028", modules[0].A.Name, "module %q has %d pairs of factors for %d target_parameters", path, len(modules), len(params))
+	}
+	for _, m := range modules {
+		r.res.Missing = append(r.res.Missing, Missing{Name: m.Path, Tensor: m.As(0).Name(), What: "module"})
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // has in the adapter or through the map of names of the base's family, which
 // rules add to. What it does not find is in Missing; a shape that does not fit,
 // or a name that could mean two tensors, is an error. (AD027, AD028.)
-func (a *Adapter) Resolve(base Base, rules ...names.Rules) (*Resolution, error) {
+func (a *Adapter) Resolve(base Base, rules ...Rules) (*Resolution, error) {
 	r := &resolver{a: a, base: base, rules: rules, res: &Resolution{}}
 	for _, m := range a.Modules {
 		if err := r.module(m); err != nil {
@@ -38,10 +38,14 @@ func (a *Adapter) Resolve(base Base, rules ...names.Rules) (*Resolution, error) 
 	return r.res, r.finish()
 }
 
+// Rules are additions of the user to the map of names, read by
+// names.ReadRules.
+type Rules = names.Rules
+
 type resolver struct {
 	a     *Adapter
 	base  Base
-	rules []names.Rules
+	rules []Rules
 	used  *names.Map // nil until asked for
 	res   *Resolution
 	wait  []*Module // modules with several candidates, resolved together by nested

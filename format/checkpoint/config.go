@@ -32,6 +32,11 @@ func (c *Checkpoint) Config() (*Config, error) {
 	case err != nil:
 		return nil, err
 	}
+	return ParseConfig(data, path)
+}
+
+// ParseConfig reads a config.json; the path is for messages.
+func ParseConfig(data []byte, path string) (*Config, error) {
 	v, err := strictjson.Limits{NonFinite: true}.Decode(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: not strict JSON: %w", path, err)

@@ -3,6 +3,8 @@ package dialect
 import (
 	"fmt"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,10 +29,13 @@ type peftConfig struct {
 	bias         string
 	saved        []string // modules_to_save
 	parameters   []string // target_parameters
-	tokens       []tokenIndices
-	base         string
-	version      string
-	expertMajorB bool // Unsloth's lora_B_layout marker
+	modules      []string // target_modules, if a list
+	// modulePattern is target_modules, if a pattern that RE2 understands.
+	modulePattern *regexp.Regexp
+	tokens        []tokenIndices
+	base          string
+	version       string
+	expertMajorB  bool // Unsloth's lora_B_layout marker
 
 	refusals []*rule.Unsupported
 	warnings []*rule.Error
@@ -287,13 +292,24 @@ func readBias(c *peftConfig, v strictjson.Value) error {
 	return fmt.Errorf("found %q, expected none, all or lora_only", v.Text)
 }
 
-// readTargets checks the type only: the tensors say which modules there are.
+// readTargets reads which modules are layers of their own. The tensors say
+// which modules there are; beside target_parameters the field tells layers from
+// modules whose parameters are adapted.
 func readTargets(c *peftConfig, v strictjson.Value) error {
 	if v.Kind == strictjson.String {
+		c.modulePattern, _ = regexp.Compile(`^(?:` + v.Text + `)$`)
 		return nil
 	}
-	var names []string
-	return list(func(*peftConfig) *[]string { return &names })(c, v)
+	return list(func(c *peftConfig) *[]string { return &c.modules })(c, v)
+}
+
+// isTargetModule matches target_modules as PEFT does: a pattern on the whole
+// path, or whole components at the end of it.
+func (c *peftConfig) isTargetModule(path string) bool {
+	if c.modulePattern != nil {
+		return c.modulePattern.MatchString(path)
+	}
+	return slices.ContainsFunc(c.modules, func(m string) bool { return path == m || strings.HasSuffix(path, "."+m) })
 }
 
 func readTokens(c *peftConfig, v strictjson.Value) error {

@@ -112,13 +112,17 @@ func (c *peftConfig) place(m *adapter.Module) {
 		m.Path = strings.TrimSuffix(m.Path, ".base_layer")
 		m.Depth++
 	}
+	if m.Depth == 0 && c.isTargetModule(m.Path) {
+		return
+	}
 	for _, p := range c.parameters {
 		full := m.Path + p[max(strings.LastIndexByte(p, '.'), 0):]
 		if !strings.Contains(p, ".") {
 			full = m.Path + "." + p
 		}
-		if full == p || strings.HasSuffix(full, "."+p) {
-			m.Candidates = append(m.Candidates, full[len(m.Path)+1:])
+		name := full[len(m.Path)+1:]
+		if (full == p || strings.HasSuffix(full, "."+p)) && !slices.Contains(m.Candidates, name) {
+			m.Candidates = append(m.Candidates, name)
 		}
 	}
 	if len(m.Candidates) == 1 {

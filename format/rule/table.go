@@ -42,6 +42,7 @@ func families() [][]Rule {
 		additionRules,
 		profileRules,
 		tokenizerRules,
+		recordRules,
 	}
 }
 

@@ -51,6 +51,22 @@ func Norm(terms []Term) float64 {
 	return norm(core.Data)
 }
 
+// RoughNorm is Norm by products alone, ‖Σ wᵢ·Bᵢ·Aᵢ‖² = tr(BᵀB·AAᵀ) with the
+// terms side by side: faster, but where terms cancel, what is less than about
+// 1e-8 of them is lost.
+func RoughNorm(terms []Term) float64 {
+	b, a := stack(terms)
+	n := a.Rows
+	btb, aat := linalg.Dense(make([]float64, n*n), n, n), linalg.Dense(make([]float64, n*n), n, n)
+	linalg.Gemm(btb, b.T(), b, false)
+	linalg.Gemm(aat, a, a.T(), false)
+	sum := 0.0
+	for i, x := range btb.Data {
+		sum += float64(x * aat.Data[i]) // both are symmetric
+	}
+	return math.Sqrt(max(0, sum))
+}
+
 // stack returns [w₁B₁ w₂B₂ …] and [A₁; A₂; …].
 func stack(terms []Term) (b, a Mat) {
 	rank, out, in := 0, terms[0].B.Rows, terms[0].A.Cols

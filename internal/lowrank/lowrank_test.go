@@ -58,6 +58,11 @@ func TestDecompose(t *testing.T) {
 		svd.Factorize(sum, mat.SVDNone)
 		want := svd.Values(nil)
 		d := Decompose(terms)
+		for name, got := range map[string]float64{"Norm": Norm(terms), "RoughNorm": RoughNorm(terms), "Square": math.Sqrt(d.Square())} {
+			if math.Abs(got-mat.Norm(sum, 2)) > 1e-13*want[0] {
+				t.Errorf("%v: %s %v, want %v", c, name, got, mat.Norm(sum, 2))
+			}
+		}
 		for i, s := range d.Sigma {
 			w := 0.0
 			if i < len(want) {

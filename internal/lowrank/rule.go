@@ -101,6 +101,9 @@ func (r Rule) String() string {
 // decide for one module alone.
 func (r Rule) Budget() (bytes int64, ok bool) { return r.bytes, r.kind == budget }
 
+// Fixed returns the rank of the rule "N", whatever the delta.
+func (r Rule) Fixed() (rank int, ok bool) { return r.rank, r.kind == fixed }
+
 // A Spectrum is what is known of the singular values of a delta.
 type Spectrum struct {
 	Sigma  []float64 // largest first; the leading ones, or all
