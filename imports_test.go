@@ -118,6 +118,7 @@ var below = map[string][]string{
 	"train/internal/backend": {
 		"format/dtype",
 	},
+	"train/internal/backend/cuda": {"train/internal/backend", "format/dtype", "format/rule"},
 	"train/internal/backend/cpu": {
 		"train/internal/backend", "format/dtype", "internal/linalg",
 	},
@@ -167,6 +168,7 @@ var thirdParty = map[string][]string{
 	"golang.org/x/term": {
 		"cmd/loratool", "internal/progress",
 	},
+	"gorgonia.org/cu": {"train/internal/backend/cuda"},
 	"gonum.org/v1/gonum": {
 		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
 	},
