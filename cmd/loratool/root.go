@@ -38,6 +38,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
+		newNamesCmd(),
 		newNormalizeCmd(),
 		newPlainCmd(),
 		newRerankCmd(),
