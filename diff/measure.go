@@ -4,7 +4,6 @@ package diff
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 
@@ -22,7 +21,7 @@ type Measure struct {
 	StableRank float64   // ‖ΔW‖²/σ₁², 0 for a zero delta
 	ZeroA      bool      // every element of A is zero
 	ZeroB      bool      // every element of B is zero: the module was not trained
-	NaN, Inf   int       // in A and B; with any, the numbers above are NaN
+	NaN, Inf   int       // in A and B; with any, the norms are NaN
 	Spectrum   []float64 // singular values, largest first; nil unless asked for
 }
 
@@ -47,12 +46,11 @@ func MeasureModule(m *adapter.Module, o Options) (Measure, error) {
 	rank := m.A.Shape[0] / experts
 	a, b := decode(m.A), decode(m.B)
 	in, out := len(a)/m.A.Shape[0], m.B.Shape[0]
-	if len(b) != out*m.A.Shape[0] {
-		return Measure{}, fmt.Errorf("module %q: factors of shapes %v and %v", m.Path, m.A.Shape, m.B.Shape)
-	}
 	var r Measure
 	r.scan(a, b)
-	if r.NaN+r.Inf > 0 {
+	// Factors of an adapter that is refused may not fit, and nested parameters
+	// of several ranks can be told apart with the base only.
+	if unknown := len(b) != out*m.A.Shape[0] || m.Scales != nil; unknown || r.NaN+r.Inf > 0 {
 		r.Norm, r.Largest, r.StableRank = math.NaN(), math.NaN(), math.NaN()
 		return r, nil
 	}

@@ -9,18 +9,44 @@ import (
 // A change is all that happens to one tensor between base and output. The
 // tensor is seen as planes of [rows, cols]: one plane, or one for each expert.
 type change struct {
-	out      safetensors.Tensor // as in the output's header
-	in       dtype.DType        // dtype of source
-	source   []byte             // the base's values, a view of the mapped file
-	planes   int
-	rows     int
-	cols     int
-	terms    [][]term // by plane; nil if nothing is added
-	dora     *dora    // nil without magnitude
-	replaced []rowReplacement
-	random   *roundingKey // nil: to nearest
-	adapted  bool         // false for a mere change of dtype
+	out          safetensors.Tensor // as in the output's header
+	in           dtype.DType        // dtype of source
+	source       []byte             // the base's values, a view of the mapped file
+	planes       int
+	rows         int
+	cols         int
+	terms        [][]term // by plane; nil if nothing is added
+	dora         *dora    // nil without magnitude
+	replaced     []rowReplacement
+	replacedRows map[int]bool
+	random       *roundingKey // nil: to nearest
+	adapted      bool         // false for a mere change of dtype
+	recorded     bool         // the marks of its elements are kept for a record
+	inverse      *inverse     // not nil: source has merged values, from which the base's are computed
 }
+
+// from is the dtype of source, to that of what is computed.
+func (c *change) from() dtype.DType {
+	if c.inverse != nil {
+		return c.out.DType
+	}
+	return c.in
+}
+
+func (c *change) to() dtype.DType {
+	if c.inverse != nil {
+		return c.in
+	}
+	return c.out.DType
+}
+
+// copies reports whether a plane of a change is copied as it is.
+func (c *change) copies(plane int) bool {
+	return c.in == c.out.DType && (c.terms == nil || len(c.terms[plane]) == 0)
+}
+
+// isReplaced reports whether a row has values that owe nothing to the base.
+func (c *change) isReplaced(row int) bool { return c.replacedRows[row] }
 
 // A rowReplacement puts values in the place of one row.
 type rowReplacement struct {
@@ -34,6 +60,14 @@ func newChange(out safetensors.Tensor, in safetensors.Tensor, source []byte) *ch
 	c := &change{out: out, in: in.DType, source: source, planes: 1}
 	c.rows, c.cols = matrix(in.Shape)
 	return c
+}
+
+// replace puts values in the place of a row.
+func (c *change) replace(r rowReplacement) {
+	if c.replacedRows == nil {
+		c.replacedRows = map[int]bool{}
+	}
+	c.replaced, c.replacedRows[r.row] = append(c.replaced, r), true
 }
 
 // matrix joins all dimensions after the first.

@@ -20,11 +20,12 @@ type dora struct {
 	magnitude adapter.Tensor
 	onColumns bool // outputs run along the columns of the plane
 
-	once  sync.Once
-	err   error
-	m     []float64
-	gain  []float64 // m / norm by output
-	error []float64 // bound of the relative error of gain by output
+	once   sync.Once
+	err    error
+	m      []float64
+	gain   []float64 // m / norm by output
+	error  []float64 // bound of the relative error of gain by output
+	radius float64   // power of two above every error, for the record
 
 	lock  sync.Mutex
 	exact map[int]*big.Float // norms computed to doraBits, by output
@@ -79,7 +80,9 @@ func (d *dora) norms(ch *change) error {
 		}
 		d.gain[i] = m / norm
 		d.error[i] = 0x1p-50 + 2*math.Sqrt(inputs)*worst[i]/norm
+		d.radius = max(d.radius, d.error[i])
 	}
+	d.radius = math.Ldexp(1, math.Ilogb(d.radius)+1)
 	return nil
 }
 
@@ -88,6 +91,12 @@ func (d *dora) output(row, col int) int {
 		return col
 	}
 	return row
+}
+
+// scaleOf returns the gain of an element's output and the radius of its
+// relative error.
+func (d *dora) scaleOf(row, col int) (gain, radius float64) {
+	return d.gain[d.output(row, col)], d.radius
 }
 
 // scale returns the scaled value of an element and the bound of its error.

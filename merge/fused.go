@@ -40,6 +40,7 @@ func (c *computer[T]) fusedRow(out, source []byte, d []float32, e float32, row, 
 		for i, set := range doubtful {
 			for ; set != 0; set &= set - 1 {
 				j := 16*i + bits.TrailingZeros16(set)
+				c.settled = append(c.settled, int32(at+j))
 				c.settleFused(dst[2*j:2*j+2], src[2*j:2*j+2], float64(delta[j]), row, col+at+j, &u)
 			}
 		}

@@ -42,7 +42,11 @@ func NewPlan(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*Plan
 	if err := checkInputs(base, adapters, o); err != nil {
 		return nil, err
 	}
-	ts, err := gatherTargets(base, adapters, o)
+	view, err := adapter.NewView(base)
+	if err != nil {
+		return nil, err
+	}
+	ts, err := gatherTargets(view, adapters, o)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +279,7 @@ func (p *Plan) fillChange(ch *change, t *target, shape []int) error {
 	}
 	for _, r := range t.rows {
 		for i, row := range r.Indices {
-			ch.replaced = append(ch.replaced, rowReplacement{row: row, values: r.Rows, from: i})
+			ch.replace(rowReplacement{row: row, values: r.Rows, from: i})
 		}
 	}
 	if p.options.Rounding == Stochastic && ch.adapted && ch.out.DType != dtype.F64 {
@@ -308,7 +312,7 @@ var quantizedParts = []struct{ suffix, method string }{
 // checkQuantized refuses bases whose weights are codes of a quantization
 // method, by the method's name.
 func (ts *targets) checkQuantized() error {
-	if q := ts.base.Settings.Quantization(); q != nil {
+	if q := ts.base.Config.Quantization(); q != nil {
 		return quantizedError(ts.base.Dir(), q.Method)
 	}
 	for _, name := range ts.names {

@@ -1,6 +1,9 @@
 package merge
 
-import "github.com/loratool/loratool/format/rule"
+import (
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/rule"
+)
 
 // A Report says what a merge did, or with Planned what it would do.
 type Report struct {
@@ -13,6 +16,13 @@ type Report struct {
 	Notes    []string        `json:"notes,omitempty"`
 	Warnings []string        `json:"warnings,omitempty"`
 	Bytes    int64           `json:"bytes"`
+	Record   *RecordReport   `json:"record,omitempty"`
+}
+
+// A RecordReport is the record that unmerging needs.
+type RecordReport struct {
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
 }
 
 // An AdapterReport accounts for every module of an adapter: Modules is Applied
@@ -25,6 +35,8 @@ type AdapterReport struct {
 	Skipped []string `json:"skipped,omitempty"` // by the user's wish
 	Unused  []string `json:"unused,omitempty"`  // tensors without effect on the merged model
 	Replace int      `json:"replacements,omitempty"`
+	// Names counts the modules that the base has under another name.
+	Names []adapter.MapUse `json:"names,omitempty"`
 }
 
 // A FileReport is one weights file of the output.

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/text"
 )
@@ -40,14 +39,23 @@ type replacement struct {
 
 // targets gathers the targets of all adapters.
 type targets struct {
-	base    checkpoint.View
+	base    adapter.View
 	options Options
 	byName  map[string]*target
 	names   []string // in the order of first use
 	summary []AdapterReport
 	notes   []string
 	untie   bool
+	tied    *tiedPair // nil until asked for
+	hasTied bool
 	used    map[string]bool // patterns of Options.Skip that matched
+}
+
+// note adds a remark to the report, once.
+func (ts *targets) note(text string) {
+	if !slices.Contains(ts.notes, text) {
+		ts.notes = append(ts.notes, text)
+	}
 }
 
 func (ts *targets) at(name string) *target {
@@ -60,11 +68,7 @@ func (ts *targets) at(name string) *target {
 	return t
 }
 
-func gatherTargets(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*targets, error) {
-	view, err := base.View()
-	if err != nil {
-		return nil, err
-	}
+func gatherTargets(view adapter.View, adapters []Weighted, o Options) (*targets, error) {
 	ts := &targets{base: view, options: o, byName: map[string]*target{}, used: map[string]bool{}}
 	for i := range adapters {
 		if err := ts.addAdapter(&adapters[i]); err != nil {
@@ -90,7 +94,7 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	if err != nil {
 		return err
 	}
-	res, err := kept.Resolve(ts.base)
+	res, err := kept.Resolve(ts.base, ts.options.Names)
 	if err != nil {
 		return err
 	}
@@ -98,8 +102,10 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		ts.addUpdate(w, u)
 	}
 	for _, b := range res.Biases {
-		t := ts.at(b.Tensor)
-		t.biases = append(t.biases, weightedBias{w, b.Module})
+		if !w.zero(b.Module) {
+			t := ts.at(b.Tensor)
+			t.biases = append(t.biases, weightedBias{w, b.Module})
+		}
 	}
 	for _, r := range res.Replacements {
 		if err := ts.addReplacement(w, r); err != nil {
@@ -110,7 +116,10 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		t := ts.at(r.Path)
 		t.rows = append(t.rows, r)
 	}
-	report.Applied = len(res.Updates)
+	report.Applied, report.Names = len(res.Updates), res.Maps
+	for _, m := range res.Maps {
+		ts.note(m.String())
+	}
 	report.Skipped = skipped
 	for _, u := range w.Unused {
 		report.Unused = append(report.Unused, u.Tensor)
@@ -121,7 +130,16 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	return err
 }
 
+// zero reports whether the delta of a module is zero by its weight or alpha:
+// it changes no tensor and unties no head.
+func (w *Weighted) zero(m *adapter.Module) bool {
+	return w.Weight*m.Scaling() == 0 && m.Magnitude == nil
+}
+
 func (ts *targets) addUpdate(w *Weighted, u adapter.Update) {
+	if w.zero(u.Module) {
+		return
+	}
 	for _, p := range u.Pieces {
 		t := ts.at(p.Tensor)
 		t.updates = append(t.updates, weightedPiece{w, u, p})

@@ -29,7 +29,7 @@ type computer[T linalg.Float] struct {
 	plane   int
 	laid    []laidTerm[T]
 
-	left      []T
+	left, run []T
 	d, part   []T
 	w, lo, hi []T
 	other     []byte
@@ -38,24 +38,35 @@ type computer[T linalg.Float] struct {
 	exact     exact
 	settler   settler[T]
 	fused     fused
-	epsilon   float64 // unit roundoff of T
-	headroom  float64 // largest magnitude of a delta that cannot overflow T
+	words     []uint16  // of doubtful elements
+	settled   []int32   // elements of the row in work that were decided exactly
+	at        [2]int    // row and column of the element that is probed
+	marks     marks     // of the rows in work
+	fragment  *fragment // what is recorded of the change in work; nil: nothing
+	reading   *indices  // the indices of the change that is restored
+	before    []T       // the row's delta, where finishing the row overwrites it
+	epsilon   float64   // unit roundoff of T
+	headroom  float64   // largest magnitude of a delta that cannot overflow T
 	addBounds func(lo, hi, w, d []T, e T)
 	update    func(w, merged, d []T) linalg.Sums
 }
 
 func newComputer32(l *layoutCache[float32]) *computer[float32] {
-	return &computer[float32]{layouts: l, epsilon: 0x1p-24, headroom: 0x1p120, addBounds: linalg.AddBounds32, update: linalg.Update32}
+	c := &computer[float32]{layouts: l, epsilon: 0x1p-24, headroom: 0x1p120, addBounds: linalg.AddBounds32, update: linalg.Update32}
+	c.marks.p.refine = c.refine
+	return c
 }
 
 func newComputer64(l *layoutCache[float64]) *computer[float64] {
-	return &computer[float64]{layouts: l, epsilon: 0x1p-53, headroom: 0x1p1000, addBounds: linalg.AddBounds64, update: linalg.Update64}
+	c := &computer[float64]{layouts: l, epsilon: 0x1p-53, headroom: 0x1p1000, addBounds: linalg.AddBounds64, update: linalg.Update64}
+	c.marks.p.refine = c.refine
+	return c
 }
 
 // fill computes the elements [first, last) of the changed tensor into dst.
 func (c *computer[T]) fill(dst []byte, ch *change, first, last int, s *Stats) error {
 	size := ch.rows * ch.cols
-	width := ch.out.DType.Bits() / 8
+	width := ch.to().Bits() / 8
 	for first < last {
 		plane := first / size
 		end := min(last, (plane+1)*size)
@@ -79,7 +90,7 @@ func (c *computer[T]) fill(dst []byte, ch *change, first, last int, s *Stats) er
 // incomplete first row, whole rows and the incomplete last row.
 func (c *computer[T]) fillPlane(dst []byte, first, last int, s *Stats) error {
 	cols := c.change.cols
-	width := c.change.out.DType.Bits() / 8
+	width := c.change.to().Bits() / 8
 	for first < last {
 		row, col := first/cols, first%cols
 		rows, n := (last-first)/cols, cols
@@ -90,9 +101,12 @@ func (c *computer[T]) fillPlane(dst []byte, first, last int, s *Stats) error {
 		part := dst[:rows*n*width]
 		for at := 0; at < n; at += blockCols {
 			w := min(blockCols, n-at)
-			if err := c.block(part[at*width:], n, row, rows, col+at, w, s); err != nil {
+			if err := c.block(part[at*width:], n, at, row, rows, col+at, w, s); err != nil {
 				return err
 			}
+		}
+		if err := c.finishRows(part, rows, first); err != nil {
+			return err
 		}
 		dst, first = dst[len(part):], first+rows*n
 	}
@@ -100,20 +114,30 @@ func (c *computer[T]) fillPlane(dst []byte, first, last int, s *Stats) error {
 }
 
 // block computes rows × cols elements at (row, col) into dst, whose rows are
-// stride elements apart.
-func (c *computer[T]) block(dst []byte, stride, row, rows, col, cols int, s *Stats) error {
+// stride elements apart; at is the element of them that dst begins with.
+func (c *computer[T]) block(dst []byte, stride, at, row, rows, col, cols int, s *Stats) error {
 	if err := c.delta(row, rows, col, cols); err != nil {
 		return err
 	}
 	ch := c.change
-	inWidth, width := ch.in.Bits()/8, ch.out.DType.Bits()/8
+	inWidth, width := ch.from().Bits()/8, ch.to().Bits()/8
 	c.w, c.lo, c.hi = grow(c.w, cols), grow(c.lo, cols), grow(c.hi, cols)
 	for i := range rows {
 		from := ((c.plane*ch.rows+row+i)*ch.cols + col) * inWidth
 		source := ch.source[from : from+cols*inWidth]
 		out := dst[i*stride*width : (i*stride+cols)*width]
 		d := c.d[i*cols : (i+1)*cols]
-		if err := c.row(out, source, d, c.bounds[i], row+i, col, s); err != nil {
+		var err error
+		c.settled = c.settled[:0]
+		switch {
+		case ch.inverse != nil:
+			err = c.restoreRow(out, source, d, place{row + i, col, i, i*stride + at, c.bounds[i]})
+		case c.fragment != nil:
+			err = c.recordRow(out, source, d, place{row + i, col, i, i*stride + at, c.bounds[i]}, s)
+		default:
+			err = c.row(out, source, d, c.bounds[i], row+i, col, s)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -128,12 +152,12 @@ func (c *computer[T]) delta(row, rows, col, cols int) error {
 	for i := range c.laid {
 		l := &c.laid[i]
 		c.left = grow(c.left, rows*l.rank)
-		if !gather(c.left, &l.term, row, rows) {
+		if !gather(c.left, &l.term, row, rows, &c.run) {
 			continue
 		}
 		for j := range rows {
 			n := norm(c.left[j*l.rank : (j+1)*l.rank])
-			if math.IsNaN(n) || math.IsInf(n, 0) {
+			if !finite(n) && !allFinite(l.left.tensor) {
 				return notFinite(l.left.tensor)
 			}
 			// |Σ_k l_k r_k computed − exact| ≤ (rank+1) u ‖l‖‖r‖ for one chain of
@@ -191,7 +215,7 @@ func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int
 	case ch.dora != nil || ch.random != nil:
 		return c.boundedRow(out, w, d, bound, row, col, s)
 	case !plain:
-		return c.exactRow(out, row, col, len(d), w, d, s)
+		return c.exactRow(out, bound, row, col, w, d, s)
 	}
 	c.addBounds(c.lo[:len(d)], c.hi[:len(d)], w, d, e)
 	c.other = grow(c.other, len(out))
@@ -216,18 +240,27 @@ func (c *computer[T]) settle(out, other []byte, row, col int, w []T) {
 		}
 		for j := at; j < end; j += width {
 			if !bytes.Equal(out[j:j+width], other[j:j+width]) {
+				c.settled = append(c.settled, int32(j/width))
 				c.settleElement(out[j:j+width], row, col+j/width, float64(w[j/width]))
 			}
 		}
 	}
 }
 
-// exactRow computes every element of a row exactly.
-func (c *computer[T]) exactRow(out []byte, row, col, n int, w, d []T, s *Stats) error {
+// exactRow computes every element of a row exactly: of a float64 output, or
+// where the delta or its bound may overflow T.
+func (c *computer[T]) exactRow(out []byte, bound float64, row, col int, w, d []T, s *Stats) error {
 	width := c.change.out.DType.Bits() / 8
 	c.settler.row = -1
-	for j := range n {
+	for j := range d {
+		c.settled = append(c.settled, int32(j))
 		c.settleElement(out[j*width:(j+1)*width], row, col+j, float64(w[j]))
+	}
+	if !finite(bound) { // then d is not known either
+		decode(c.change.out.DType, d, out)
+		for j := range d {
+			d[j] -= w[j]
+		}
 	}
 	return c.account(out, w, d, row, col, s)
 }

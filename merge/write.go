@@ -24,11 +24,15 @@ func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
 	}
 	r := p.Report()
 	r.Planned, r.Output = false, out
-	var err error
+	rec, err := p.startRecord()
+	if err != nil {
+		return nil, err
+	}
+	defer rec.abort()
 	if p.base.Dir() == "" {
-		err = p.writeFile(ctx, out, r)
+		err = p.writeFile(ctx, out, r, rec)
 	} else {
-		err = p.writeFolder(ctx, out, r)
+		err = p.writeFolder(ctx, out, r, rec)
 	}
 	if err != nil {
 		return nil, p.blame(err)
@@ -84,14 +88,22 @@ func (p *Plan) Check(out string) error {
 	if err := publish.Alias(out, inputs...); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(out); err == nil && !p.options.Force {
-		if entries, err := os.ReadDir(out); err != nil || len(entries) > 0 {
-			return fmt.Errorf("output %q: %w", out, os.ErrExist)
-		}
+	if err := p.checkRecord(out, inputs); err != nil {
+		return err
 	}
 	var needed int64
 	for _, f := range p.files {
 		needed += f.size
+	}
+	return checkPlace(out, needed, p.options.Force)
+}
+
+// checkPlace refuses an output that exists or does not fit on its disk.
+func checkPlace(out string, needed int64, force bool) error {
+	if _, err := os.Lstat(out); err == nil && !force {
+		if entries, err := os.ReadDir(out); err != nil || len(entries) > 0 {
+			return fmt.Errorf("output %q: %w", out, os.ErrExist)
+		}
 	}
 	parent := filepath.Dir(filepath.Clean(out))
 	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
@@ -100,7 +112,30 @@ func (p *Plan) Check(out string) error {
 	return publish.Require(parent, needed)
 }
 
-func (p *Plan) writeFile(ctx context.Context, out string, r *Report) error {
+// checkRecord refuses a record that is an input, or that replacing the output
+// would remove.
+func (p *Plan) checkRecord(out string, inputs []string) error {
+	if p.options.Record == "" {
+		return nil
+	}
+	if err := publish.Alias(p.options.Record, inputs...); err != nil {
+		return err
+	}
+	record, err := filepath.Abs(p.options.Record)
+	if err != nil {
+		return err
+	}
+	folder, err := filepath.Abs(out)
+	if err != nil {
+		return err
+	}
+	if rel, err := filepath.Rel(folder, record); err == nil && filepath.IsLocal(rel) {
+		return fmt.Errorf("record %q lies within the output %q: name a place beside it", p.options.Record, out)
+	}
+	return nil
+}
+
+func (p *Plan) writeFile(ctx context.Context, out string, r *Report, rec *recorder) error {
 	f, err := publish.CreateFile(out, p.options.Force)
 	if err != nil {
 		return err
@@ -111,7 +146,7 @@ func (p *Plan) writeFile(ctx context.Context, out string, r *Report) error {
 		return err
 	}
 	w := &writer{progress: p.progress}
-	stats, err := w.file(ctx, f.Handle(), plan.segments)
+	stats, err := p.recordFile(rec, 0, w, func() (map[*change]Stats, error) { return w.file(ctx, f.Handle(), plan.segments) })
 	if err != nil {
 		return publish.Explain(err, filepath.Dir(out), plan.size)
 	}
@@ -119,7 +154,39 @@ func (p *Plan) writeFile(ctx context.Context, out string, r *Report) error {
 	if err := p.base.Unchanged(); err != nil {
 		return err
 	}
-	return f.Commit()
+	return p.commit(f, rec, r)
+}
+
+// recordFile writes file i of the plan under the eyes of the record, if there
+// is one.
+func (p *Plan) recordFile(rec *recorder, i int, w *writer, write func() (map[*change]Stats, error)) (map[*change]Stats, error) {
+	if rec == nil {
+		return write()
+	}
+	o := rec.observe(i)
+	w.observer = o
+	stats, err := write()
+	if err != nil {
+		return nil, err
+	}
+	return stats, o.finish(p.files[i].name, p.files[i].size)
+}
+
+// commit publishes the record and then the output: an output without its
+// record could not be undone.
+func (p *Plan) commit(out interface{ Commit() error }, rec *recorder, r *Report) error {
+	if rec != nil {
+		size, err := rec.commit()
+		if err != nil {
+			return err
+		}
+		r.Record = &RecordReport{Path: p.options.Record, Bytes: size}
+	}
+	err := out.Commit()
+	if err != nil && rec != nil {
+		os.Remove(p.options.Record) // best effort: it belongs to nothing
+	}
+	return err
 }
 
 func (p *Plan) progress(n int64) {
@@ -146,7 +213,7 @@ func (p *Plan) finish(r *Report) {
 	}
 }
 
-func (p *Plan) writeFolder(ctx context.Context, out string, r *Report) error {
+func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *recorder) error {
 	d, err := publish.CreateDir(out, p.options.Force)
 	if err != nil {
 		return err
@@ -162,14 +229,24 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report) error {
 			if cloned {
 				r.Files[i].How = "cloned"
 			}
+			if rec != nil {
+				if err := rec.clone(i, f.name); err != nil {
+					return err
+				}
+			}
 			continue
 		}
-		if err := p.writeShard(ctx, d, w, f, r); err != nil {
+		if err := p.writeShard(ctx, d, w, i, r, rec); err != nil {
 			return publish.Explain(err, filepath.Dir(out), r.Bytes)
 		}
 	}
 	if err := p.writeOthers(d, r); err != nil {
 		return err
+	}
+	if rec != nil {
+		if err := rec.others(); err != nil {
+			return err
+		}
 	}
 	if err := p.base.Unchanged(); err != nil {
 		return err
@@ -177,7 +254,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	return d.Commit()
+	return p.commit(d, rec, r)
 }
 
 func (p *Plan) copyShard(ctx context.Context, d *publish.Dir, f outFile) (cloned bool, err error) {
@@ -189,7 +266,8 @@ func (p *Plan) copyShard(ctx context.Context, d *publish.Dir, f outFile) (cloned
 	return publish.CopyFileContext(ctx, path, f.clone, p.progress)
 }
 
-func (p *Plan) writeShard(ctx context.Context, d *publish.Dir, w *writer, f outFile, r *Report) error {
+func (p *Plan) writeShard(ctx context.Context, d *publish.Dir, w *writer, i int, r *Report, rec *recorder) error {
+	f := p.files[i]
 	file, err := d.Create(f.name)
 	if err != nil {
 		return err
@@ -199,7 +277,7 @@ func (p *Plan) writeShard(ctx context.Context, d *publish.Dir, w *writer, f outF
 	if err := publish.Preallocate(file, f.size); err != nil {
 		return err
 	}
-	stats, err := w.file(ctx, file, f.segments)
+	stats, err := p.recordFile(rec, i, w, func() (map[*change]Stats, error) { return w.file(ctx, file, f.segments) })
 	if err != nil {
 		return err
 	}

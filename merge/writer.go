@@ -21,12 +21,19 @@ type segment struct {
 	size   int64
 	raw    []byte
 	change *change
+	read   func(dst []byte, from int64) error // nil, or gives the bytes from an offset of the segment
+}
+
+// An observer sees every chunk of a file before it is written, with what is to
+// be recorded of it. It is called by several goroutines, in any order.
+type observer interface {
+	chunk(start int64, data []byte, fragments []*fragment) error
 }
 
 // chunkBytes is what one worker computes and writes at once. Files are cut at
 // multiples of it, whatever lies there, so that writes are aligned and the
 // statistics are summed in the same parts for any number of workers.
-const chunkBytes = 4 << 20
+const chunkBytes = 8 << 20
 
 // pageBytes is the alignment that unbuffered writes need.
 const pageBytes = 4096
@@ -36,6 +43,7 @@ type writer struct {
 	layouts32 layoutCache[float32]
 	layouts64 layoutCache[float64]
 	progress  func(done int64)
+	observer  observer // of the file in work, or nil
 }
 
 // file writes segments, which cover the file from its first byte, to an empty
@@ -104,7 +112,13 @@ type worker struct {
 	c32    *computer[float32]
 	c64    *computer[float64]
 	buffer []byte
+
+	fragments []*fragment // of the chunk in work
+	scratch   []byte      // the beginning of a block before the chunk
 }
+
+// record lets the computers keep what is recorded in f, or nothing.
+func (k *worker) record(f *fragment) { k.c32.fragment, k.c64.fragment = f, f }
 
 // chunk computes and writes chunk i of the file.
 func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStats, err error) {
@@ -115,6 +129,7 @@ func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStat
 	if !found {
 		first--
 	}
+	k.fragments = nil
 	guard := mmap.Guard(func() {
 		for _, s := range segments[first:] {
 			if s.offset >= end || err != nil {
@@ -122,17 +137,31 @@ func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStat
 			}
 			from, to := max(start, s.offset), min(end, s.offset+s.size)
 			dst := buffer[from-start : to-start]
+			if s.read != nil {
+				err = s.read(dst, from-s.offset)
+				continue
+			}
 			if s.change == nil {
 				copy(dst, s.raw[from-s.offset:to-s.offset])
 				continue
 			}
 			p := partStats{change: s.change}
+			k.record(nil)
+			if s.change.recorded {
+				k.fragments = append(k.fragments, &fragment{change: s.change})
+				k.record(k.fragments[len(k.fragments)-1])
+			}
 			err = k.fill(dst, s.change, from-s.offset, to-s.offset, &p.stats)
 			parts = append(parts, p)
 		}
 	})
 	if err = errors.Join(err, guard); err != nil {
 		return nil, err
+	}
+	if k.w.observer != nil {
+		if err := k.w.observer.chunk(start, buffer, k.fragments); err != nil {
+			return nil, err
+		}
 	}
 	if err := out.write(buffer, start); err != nil {
 		return nil, err
@@ -145,7 +174,7 @@ func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStat
 // end within an element of it; such an element is computed for both chunks and
 // counted for the one that has its first byte.
 func (k *worker) fill(dst []byte, ch *change, first, last int64, s *Stats) error {
-	width := int64(ch.out.DType.Bits() / 8)
+	width := int64(ch.to().Bits() / 8)
 	if head := first % width; head != 0 {
 		n, err := k.partial(dst, ch, first/width, head)
 		if err != nil {
@@ -171,10 +200,13 @@ func (k *worker) fill(dst []byte, ch *change, first, last int64, s *Stats) error
 	return nil
 }
 
-// partial writes the bytes of element i from head on.
+// partial writes the bytes of element i from head on. The element counts and
+// is recorded elsewhere.
 func (k *worker) partial(dst []byte, ch *change, i, head int64) (int, error) {
 	var uncounted Stats
-	element := make([]byte, ch.out.DType.Bits()/8)
+	defer k.record(k.c32.fragment)
+	k.record(nil)
+	element := make([]byte, ch.to().Bits()/8)
 	if err := k.elements(element, ch, i, i+1, &uncounted); err != nil {
 		return 0, err
 	}
@@ -182,6 +214,9 @@ func (k *worker) partial(dst []byte, ch *change, i, head int64) (int, error) {
 }
 
 func (k *worker) elements(dst []byte, ch *change, first, last int64, s *Stats) error {
+	if ch.inverse != nil {
+		return k.restore(dst, ch, int(first), int(last))
+	}
 	var err error
 	if ch.single() {
 		err = k.c32.fill(dst, ch, int(first), int(last), s)

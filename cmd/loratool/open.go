@@ -18,5 +18,5 @@ func openAdapter(path string) (*dialect.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dialect.OpenPEFT(found)
+	return dialect.Open(found)
 }

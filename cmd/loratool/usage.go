@@ -98,7 +98,7 @@ func newHelpCmd() *cobra.Command {
 func newVersionCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "Print the version",
+		Short:   "Print the version and the kernels that this processor gets",
 		Example: "  loratool version",
 		Args:    args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -58,8 +58,28 @@ type Module struct {
 	// Candidates are the parameters this module may belong to where the file
 	// does not say: PEFT nests wrappers of several parameters of one module
 	// without naming them. Depth is the nesting depth, 0 for the outermost.
+	// Scales are the rank and alpha of each candidate, nil if all have the
+	// module's.
 	Candidates []string
+	Scales     []Scale
 	Depth      int
+}
+
+// A Scale is what the scaling of a module is made of.
+type Scale struct {
+	Rank  int // of one expert
+	Alpha float64
+}
+
+// As returns the module as its candidate i.
+func (m *Module) As(i int) *Module {
+	c := *m
+	c.Param = m.Candidates[i]
+	if m.Scales != nil {
+		c.Rank, c.Alpha = m.Scales[i].Rank, m.Scales[i].Alpha
+	}
+	c.Candidates, c.Scales = nil, nil
+	return &c
 }
 
 // Name returns the path of the adapted parameter: the module's path, followed
@@ -116,6 +136,7 @@ type Adapter struct {
 	Base         string // name of the base it was made for, as written, or ""
 	Writer       string // version of the program that wrote it, or ""
 	FanInFanOut  bool   // the config says that the base stores W transposed
+	Init         string // initialisation that changed the base ("pissa", "olora"), or ""; such an adapter has a refusal
 	Modules      []*Module
 	Replacements []Replacement
 	Tokens       []TokenRows

@@ -114,7 +114,7 @@ func NameOf(m *adapter.Module) string {
 
 // resolve finds the weights of a in the base.
 func resolve(a *adapter.Adapter, base *checkpoint.Checkpoint) ([]weight, []adapter.Missing, error) {
-	view, err := base.View()
+	view, err := adapter.NewView(base)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,7 +15,7 @@ func cmpString(a, b string) int { return cmp.Compare(a, b) }
 // shapeOf returns the shape of the weight that a module adapts, and the tensor
 // if it is stored as one: then the shape is that of the tensor, else [out, in]
 // or [experts, out, in].
-func shapeOf(u *adapter.Update, view checkpoint.View) (shape []int, dt dtype.DType, tensor string) {
+func shapeOf(u *adapter.Update, view adapter.View) (shape []int, dt dtype.DType, tensor string) {
 	first := u.Pieces[0]
 	stored, dt, _ := view.Shape(first.Tensor)
 	size := 1

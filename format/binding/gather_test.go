@@ -57,7 +57,7 @@ func TestGather(t *testing.T) {
 		{Tensor: "even", Expert: -1, Source: 1, Out: span(0, 2, 2), In: adapter.All(in), Row: adapter.All(2), Col: adapter.All(in)},
 		{Tensor: "odd", Expert: -1, Source: 1, Out: span(1, 2, 2), In: adapter.All(in), Row: adapter.All(2), Col: adapter.All(in)},
 	}}
-	view, err := base.View()
+	view, err := adapter.NewView(base)
 	if err != nil {
 		t.Fatal(err)
 	}

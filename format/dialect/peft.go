@@ -31,6 +31,7 @@ type File struct {
 	*adapter.Adapter
 	Weights *safetensors.File // nil for an adapter type that is only recognised
 	Config  []byte            // adapter_config.json as read
+	Trained *Trained          // what `loratool train` wrote for another method than LoRA, or nil
 
 	config *peftConfig // nil for an adapter type that is only recognised
 }
@@ -131,7 +132,7 @@ func pickleError(file string) error {
 func (c *peftConfig) newAdapter(path string) *adapter.Adapter {
 	return &adapter.Adapter{
 		Source: path, Dialect: "peft", Type: c.peftType, Base: c.base, Writer: c.version,
-		FanInFanOut: c.fanInFanOut, Refusals: c.refusals, Warnings: c.warnings,
+		FanInFanOut: c.fanInFanOut, Init: c.init, Refusals: c.refusals, Warnings: c.warnings,
 	}
 }
 
@@ -177,6 +178,9 @@ func (c *peftConfig) assemble(a *adapter.Adapter, f *safetensors.File) error {
 	if err != nil {
 		return err
 	}
+	if err := c.affordable(len(groups)); err != nil {
+		return err
+	}
 	slices.SortFunc(groups, func(x, y *group) int { return cmp.Compare(x.path, y.path) })
 	for _, g := range groups {
 		n := len(a.Modules)
@@ -187,11 +191,35 @@ func (c *peftConfig) assemble(a *adapter.Adapter, f *safetensors.File) error {
 			c.left = append(c.left, strings.TrimSuffix(g.path, ".base_layer"))
 		}
 	}
+	if err := twice(a); err != nil {
+		return err
+	}
 	for _, r := range others {
 		c.replacement(a, r)
 	}
 	if len(groups)+len(others) == 0 {
 		return c.broken(fault(a, "AD026", "", "no LoRA tensors among the %d of the file", len(f.Header().Tensors())))
+	}
+	return nil
+}
+
+// twice refuses two pairs of factors for one parameter: nested wrappers of
+// which the config names too few parameters. (AD023.)
+func twice(a *adapter.Adapter) error {
+	type place struct {
+		name  string
+		depth int // tells candidates apart that have no name yet
+	}
+	seen := map[place]*adapter.Module{}
+	for _, m := range a.Modules {
+		p := place{name: m.Name()}
+		if len(m.Candidates) > 1 {
+			p.depth = m.Depth + 1
+		}
+		if old := seen[p]; old != nil {
+			return fault(a, "AD023", m.A.Name, "the same parameter %q as tensor %q", p.name, old.A.Name)
+		}
+		seen[p] = m
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,10 +30,15 @@ type peftConfig struct {
 	bias         string
 	saved        []string // modules_to_save
 	parameters   []string // target_parameters
-	tokens       []tokenIndices
-	base         string
-	version      string
-	expertMajorB bool // Unsloth's lora_B_layout marker
+	modules      []string // target_modules, if a list
+	// modulePattern is target_modules, if a pattern that RE2 understands.
+	modulePattern *regexp.Regexp
+	tokens        []tokenIndices
+	base          string
+	version       string
+	init          string // init_lora_weights, if it changed the base
+	expertMajorB  bool   // Unsloth's lora_B_layout marker
+	patternSize   int    // instructions of the compiled patterns
 
 	refusals []*rule.Unsupported
 	warnings []*rule.Error
@@ -339,13 +346,24 @@ func readBias(c *peftConfig, v strictjson.Value) error {
 	return fmt.Errorf("found %q, expected none, all or lora_only", v.Text)
 }
 
-// readTargets checks the type only: the tensors say which modules there are.
+// readTargets reads which modules are layers of their own. The tensors say
+// which modules there are; beside target_parameters the field tells layers from
+// modules whose parameters are adapted.
 func readTargets(c *peftConfig, v strictjson.Value) error {
 	if v.Kind == strictjson.String {
+		c.modulePattern, _ = regexp.Compile(`^(?:` + v.Text + `)$`)
 		return nil
 	}
-	var names []string
-	return list(func(*peftConfig) *[]string { return &names })(c, v)
+	return list(func(c *peftConfig) *[]string { return &c.modules })(c, v)
+}
+
+// isTargetModule matches target_modules as PEFT does: a pattern on the whole
+// path, or whole components at the end of it.
+func (c *peftConfig) isTargetModule(path string) bool {
+	if c.modulePattern != nil {
+		return c.modulePattern.MatchString(path)
+	}
+	return slices.ContainsFunc(c.modules, func(m string) bool { return path == m || strings.HasSuffix(path, "."+m) })
 }
 
 func readTokens(c *peftConfig, v strictjson.Value) error {
@@ -392,12 +410,21 @@ func readInit(c *peftConfig, v strictjson.Value) error {
 		return nil
 	case strictjson.String:
 		if !plainInits[v.Text] {
-			c.refuse(fmt.Sprintf("init_lora_weights %q (the base was changed before training)", v.Text),
-				"save the adapter again with PEFT's path_initial_model_for_weight_conversion, which makes it a plain LoRA")
+			c.init = v.Text
+			c.refuse(fmt.Sprintf("init_lora_weights %q (the base was changed before training)", v.Text), initHint(v.Text))
 		}
 		return nil
 	}
 	return fmt.Errorf("found %s, expected true, false or a name", v.Kind)
+}
+
+// initHint says how an adapter whose initialisation changed the base becomes a
+// plain one.
+func initHint(init string) string {
+	if init == "pissa" || strings.EqualFold(init, "olora") {
+		return "loratool plain makes it a plain LoRA, with the adapter as it was before training (--init) or from the base (--base)"
+	}
+	return "loratool plain makes it a plain LoRA, with the adapter as it was before training (--init)"
 }
 
 // readLayout reads the marker by which unsloth-zoo tells its old expert-major

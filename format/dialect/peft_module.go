@@ -73,13 +73,16 @@ func (c *peftConfig) factorShapes(a *adapter.Adapter, m *adapter.Module) error {
 	A, B := m.A, m.B
 	if len(A.Shape) == 2 && len(B.Shape) == 3 && m.Kind == adapter.Linear {
 		a.Refusals = append(a.Refusals, &rule.Unsupported{File: a.Source, What: fmt.Sprintf("tensor %q (fused layers of PEFT before 0.3)", B.Name), Hint: "load and save it with loralib first"})
-	} else if len(A.Shape) != len(B.Shape) || len(A.Shape) < 2 || len(A.Shape) > 5 {
+		m.Rank = B.Shape[1]
+		return nil
+	}
+	if len(A.Shape) != len(B.Shape) || len(A.Shape) < 2 || len(A.Shape) > 5 {
 		return fault(a, "AD014", A.Name, "shape %v beside B of shape %v, expected two of 2 to 5 dimensions", A.Shape, B.Shape)
 	}
 	if len(A.Shape) > 2 {
 		m.Kind = adapter.Conv
 		for _, d := range B.Shape[2:] {
-			if d != 1 && len(A.Shape) == len(B.Shape) {
+			if d != 1 {
 				return fault(a, "AD014", B.Name, "shape %v, expected a kernel of size 1", B.Shape)
 			}
 		}
@@ -110,13 +113,17 @@ func (c *peftConfig) place(m *adapter.Module) {
 		m.Path = strings.TrimSuffix(m.Path, ".base_layer")
 		m.Depth++
 	}
+	if m.Depth == 0 && c.isTargetModule(m.Path) {
+		return
+	}
 	for _, p := range c.parameters {
 		full := m.Path + p[max(strings.LastIndexByte(p, '.'), 0):]
 		if !strings.Contains(p, ".") {
 			full = m.Path + "." + p
 		}
-		if full == p || strings.HasSuffix(full, "."+p) {
-			m.Candidates = append(m.Candidates, full[len(m.Path)+1:])
+		name := full[len(m.Path)+1:]
+		if (full == p || strings.HasSuffix(full, "."+p)) && !slices.Contains(m.Candidates, name) {
+			m.Candidates = append(m.Candidates, name)
 		}
 	}
 	if len(m.Candidates) == 1 {
@@ -164,22 +171,26 @@ func (c *peftConfig) patternsFor(name string) (rank int, alpha float64, err erro
 	return int(r), alpha, nil
 }
 
-// scaleCandidates handles several parameters of one module: they must agree on
-// rank and alpha, or the file alone cannot say which delta has which.
+// scaleCandidates gives every parameter that the module may belong to its rank
+// and alpha; only the base tells which of them it is.
 func (c *peftConfig) scaleCandidates(a *adapter.Adapter, m *adapter.Module) error {
+	same, fits := true, false
 	for i, p := range m.Candidates {
 		rank, alpha, err := c.patternsFor(m.Path + "." + p)
-		if err == nil && i > 0 && (rank != m.Rank || alpha != m.Alpha) {
-			err = fmt.Errorf("parameters of %q with different ranks or alphas", m.Path)
-		}
 		if err != nil {
-			a.Refusals = append(a.Refusals, &rule.Unsupported{File: c.file, What: err.Error(), Hint: "train one parameter of a module, or all with one rank"})
+			a.Refusals = append(a.Refusals, &rule.Unsupported{File: c.file, What: err.Error(), Hint: "replace it by full module names"})
 			return nil
 		}
-		if i == 0 && m.Rank%rank != 0 {
-			return fault(a, "AD012", m.A.Name, "shape %v, config says rank %d", m.A.Shape, rank)
-		}
-		m.Rank, m.Alpha = rank, alpha
+		m.Scales = append(m.Scales, adapter.Scale{Rank: rank, Alpha: alpha})
+		same = same && m.Scales[i] == m.Scales[0]
+		fits = fits || m.A.Shape[0]%rank == 0
+	}
+	if !fits {
+		return fault(a, "AD012", m.A.Name, "shape %v, config says rank %d", m.A.Shape, m.Scales[0].Rank)
+	}
+	m.Rank, m.Alpha = m.Scales[0].Rank, m.Scales[0].Alpha
+	if same {
+		m.Scales = nil
 	}
 	return nil
 }
@@ -228,6 +239,13 @@ func (c *peftConfig) tokenRows(a *adapter.Adapter, path string, rows adapter.Ten
 	t := adapter.TokenRows{Path: path, Indices: c.tokens[i].rows, Rows: rows}
 	if len(rows.Shape) != 2 || rows.Shape[0] != len(t.Indices) {
 		return fault(a, "AD046", rows.Name, "shape %v, config lists %d rows", rows.Shape, len(t.Indices))
+	}
+	seen := make(map[int]bool, len(t.Indices))
+	for _, row := range t.Indices {
+		if seen[row] {
+			return fault(a, "AD046", rows.Name, "config lists row %d twice", row)
+		}
+		seen[row] = true
 	}
 	if !rows.DType.Float() {
 		return fault(a, "AD015", rows.Name, "dtype %v cannot hold trained values", rows.DType)

@@ -36,6 +36,7 @@ func TestSplitPEFTKey(t *testing.T) {
 		{"base_model.model.classifier.modules_to_save.bias", "classifier.bias", partOther, ""},
 		{"base_model.model.classifier.modules_to_save.default.dense.bias", "classifier.dense.bias", partOther, "default"},
 		{"base_model.model.a.q_proj.base_layer.bias", "a.q_proj.bias", partOther, ""},
+		{"base_model.model.a.base_layer.out_proj.base_layer.bias", "a.out_proj.bias", partOther, ""},
 		{"base_model.model.a.embed_tokens.base_layer.weight", "a.embed_tokens.base_layer.weight", partUnused, ""},
 		{"base_model.model.a.embed_tokens.token_adapter.trainable_tokens_delta", "a.embed_tokens", partTokens, ""},
 		{"base_model.model.a.lora_diag", "a", partRefused, ""},

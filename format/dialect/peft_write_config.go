@@ -32,6 +32,9 @@ func peftConfigFor(a *adapter.Adapter, o WriteOptions) (strictjson.Value, error)
 	if !o.KeepTargets {
 		w.targets()
 	}
+	if o.PlainInit {
+		w.plainInit()
+	}
 	w.defaults()
 	slices.SortStableFunc(config.Members, func(x, y strictjson.Member) int { return cmp.Compare(x.Name, y.Name) })
 	return config, nil
@@ -61,6 +64,14 @@ func (w *configWriter) defaults() {
 			w.set(m.Name, m.Value)
 		}
 	}
+}
+
+// plainInit takes the initialisation out of the config, and what steers it.
+func (w *configWriter) plainInit() {
+	w.set("init_lora_weights", jsonBool(true))
+	w.value.Members = slices.DeleteFunc(w.value.Members, func(m strictjson.Member) bool {
+		return slices.Contains([]string{"corda_config", "lora_ga_config", "loftq_config"}, m.Name)
+	})
 }
 
 // switches sets what PEFT has once for all modules.
@@ -111,6 +122,9 @@ func (w *configWriter) ranks() error {
 	}
 	names, ranks := make([]string, len(alphas)), make([]float64, len(alphas))
 	for i, m := range w.a.Modules {
+		if m.Scales != nil {
+			return unsupported(w.a, "name the parameters with the base at hand", "module %q has parameters of several ranks or alphas", m.Path)
+		}
 		names[i], ranks[i] = peftPatternName(m), float64(m.Rank)
 	}
 	for _, f := range []struct {
@@ -132,9 +146,16 @@ func (w *configWriter) patternsHold(alphas []float64) bool {
 		for _, p := range m.Candidates {
 			names = append(names, m.Path+"."+p)
 		}
-		for _, name := range names {
+		if m.Scales != nil {
+			names = names[1:]
+		}
+		for n, name := range names {
+			want := adapter.Scale{Rank: m.Rank, Alpha: alphas[i]}
+			if m.Scales != nil {
+				want = m.Scales[n]
+			}
 			rank, alpha, err := w.old.patternsFor(name)
-			if err != nil || rank != m.Rank || alpha != alphas[i] {
+			if err != nil || (adapter.Scale{Rank: rank, Alpha: alpha}) != want {
 				return false
 			}
 		}

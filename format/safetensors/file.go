@@ -121,6 +121,9 @@ func (f *File) Bytes(t Tensor) []byte {
 	return f.data.Data[start+t.Begin : start+t.End : start+t.End]
 }
 
+// Mapped returns all bytes of the file, a view as that of Bytes.
+func (f *File) Mapped() []byte { return f.data.Data }
+
 // Unchanged returns an error that wraps ErrChanged if the path now leads to
 // another file or the file was written since it was opened.
 func (f *File) Unchanged() error {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/binding"
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/rule"
 )
@@ -20,7 +19,7 @@ func (c *collector) base(ctx context.Context, f *dialect.File) error {
 	if c.o.Base == nil || c.fatal {
 		return nil
 	}
-	view, err := c.o.Base.View()
+	view, err := adapter.NewView(c.o.Base)
 	if err != nil {
 		return err
 	}
@@ -80,7 +79,7 @@ func parts(a *adapter.Adapter) []*adapter.Adapter {
 	return all
 }
 
-func (c *collector) missing(a *adapter.Adapter, m adapter.Missing, view checkpoint.View) {
+func (c *collector) missing(a *adapter.Adapter, m adapter.Missing, view adapter.View) {
 	if tied, _ := view.TieWordEmbeddings(); tied && adapter.IsHead(strings.TrimSuffix(m.Tensor, ".weight")) {
 		return // the base stores it as its embedding: AD029
 	}
@@ -92,7 +91,7 @@ func (c *collector) missing(a *adapter.Adapter, m adapter.Missing, view checkpoi
 }
 
 // tied warns of a delta on one of two weights that the base stores once.
-func (c *collector) tied(a *adapter.Adapter, view checkpoint.View) {
+func (c *collector) tied(a *adapter.Adapter, view adapter.View) {
 	if tied, _ := view.TieWordEmbeddings(); !tied {
 		return
 	}

@@ -1,0 +1,157 @@
+package merge
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/loratool/loratool/format/record"
+)
+
+// recordRow finishes a row as row does and marks the elements that several
+// values of the base could have become.
+func (c *computer[T]) recordRow(out, source []byte, d []T, at place, s *Stats) error {
+	ch := c.change
+	if ch.copies(c.plane) || ch.isReplaced(at.row) {
+		return c.row(out, source, d, at.bound, at.row, at.col, s)
+	}
+	if ch.dora != nil { // finishing the row turns d into what scaling changes
+		c.before = append(c.before[:0], d...)
+	}
+	if err := c.row(out, source, d, at.bound, at.row, at.col, s); err != nil {
+		return err
+	}
+	if ch.dora != nil {
+		d = c.before
+	}
+	if len(c.laid) == 0 {
+		clear(d)
+	}
+	c.settler.row = -1
+	m := &c.marks
+	m.slow = c.screen(m.slow[:0], source, out, at, c.settled)
+	for _, j := range m.slow {
+		if err := c.markElement(int(j), source, out, float64(d[j]), at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// screen appends the elements of a row, in order, that may have several
+// preimages: all but those for which that is excluded.
+//
+// If M is what w becomes, M − Δ is within half the spacing around M of w, and
+// so of every other preimage. Where the neighbours of w are no closer than the
+// values around M, another preimage would have to be as far from M − Δ as w
+// is, both half a spacing: then w + Δ is halfway between two values, and was
+// settled exactly. With a uniform number in the place of the half the argument
+// is the same.
+func (c *computer[T]) screen(slow []int32, w, merged []byte, at place, settled []int32) []int32 {
+	ch := c.change
+	if ch.in != ch.out.DType || ch.random != nil && !ch.in.NegativeZero() {
+		return c.everyElement(slow, len(w))
+	}
+	if ch.dora != nil {
+		// A gain g ≥ 1 spreads the values of the base farther apart.
+		for j := range len(w) / (ch.in.Bits() / 8) {
+			if g, _ := ch.dora.scaleOf(at.row, at.col+j); !(g >= 1+0x1p-20) {
+				return c.everyElement(slow, len(w))
+			}
+			if !ch.dora.onColumns {
+				break
+			}
+		}
+	}
+	slow = ch.in.Coarser(slow, w, merged)
+	n := len(slow)
+	slow = append(slow, settled...)
+	if ch.random != nil {
+		slow = appendLargest(slow, ch, merged)
+	}
+	if len(slow) > n {
+		slices.Sort(slow)
+		slow = slices.Compact(slow)
+	}
+	return slow
+}
+
+func (c *computer[T]) everyElement(slow []int32, bytes int) []int32 {
+	for j := range bytes / (c.change.from().Bits() / 8) {
+		slow = append(slow, int32(j))
+	}
+	return slow
+}
+
+// appendLargest appends the elements that have the largest finite magnitude:
+// stochastic rounding makes it of everything beyond.
+func appendLargest(slow []int32, ch *change, merged []byte) []int32 {
+	d := ch.out.DType
+	for j := range len(merged) / (d.Bits() / 8) {
+		if d.Bits64(merged, j)&^d.SignBit() == d.MaxMagnitude() {
+			slow = append(slow, int32(j))
+		}
+	}
+	return slow
+}
+
+// markElement marks element j of a row if it has several preimages.
+func (c *computer[T]) markElement(j int, source, out []byte, d float64, at place) error {
+	ch := c.change
+	bits, merged := ch.in.Bits64(source, j), ch.out.DType.Bits64(out, j)
+	if !isFinite(ch.out.DType, merged) {
+		if ch.in != ch.out.DType { // where it is not, the bits stay
+			c.marks.rows[at.line] = append(c.marks.rows[at.line], escape(at.at+j, bits, ch.in.Bits()/8))
+		}
+		return nil
+	}
+	n := ch.in.Ordinal(bits)
+	p := c.probe(merged, at.row, at.col+j, d, at.bound)
+	first, last := p.interval(n)
+	if n < first || n > last {
+		return fmt.Errorf("tensor %q: element [%d %d] is not among its own preimages: this is a bug in loratool, please report it", ch.out.Name, at.row, at.col+j)
+	}
+	if first < last {
+		c.marks.rows[at.line] = append(c.marks.rows[at.line], mark{at: at.at + j, first: first, value: uint64(n - first), last: uint64(last - first)})
+	}
+	return nil
+}
+
+// finishRows writes or reads the indices of the marks of the rows in work,
+// which begin with an element of the plane.
+func (c *computer[T]) finishRows(part []byte, rows, first int) error {
+	if c.fragment == nil && c.change.inverse == nil {
+		return nil
+	}
+	defer c.marks.forget()
+	begin := c.change.elementIndex(c.plane, 0, 0) + uint64(first)
+	for _, row := range c.marks.rows[:rows] {
+		for i := range row {
+			m := &row[i]
+			if c.fragment != nil {
+				c.fragment.put(int(begin)+m.at, m)
+			} else if err := c.restoreMark(part, int(begin)+m.at, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// put appends the index of an element of the tensor.
+func (f *fragment) put(element int, m *mark) {
+	block := element / record.BlockElements
+	if n := len(f.blocks); n == 0 || f.blocks[n-1].block != block {
+		f.closeBlock()
+		f.blocks = append(f.blocks, blockBits{block: block, at: len(f.bits.Bytes)})
+	}
+	f.bits.PutIndex(m.value, m.last)
+}
+
+// closeBlock notes how long the block in work is and begins a new byte.
+func (f *fragment) closeBlock() {
+	if n := len(f.blocks); n > 0 && f.blocks[n-1].n == 0 {
+		b := &f.blocks[n-1]
+		b.n = f.bits.Len() - 8*b.at
+		f.bits.Finish()
+	}
+}

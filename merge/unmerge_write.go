@@ -1,0 +1,235 @@
+package merge
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/loratool/loratool/format/record"
+	"github.com/loratool/loratool/internal/publish"
+)
+
+// An UnmergeReport says what an unmerge did.
+type UnmergeReport struct {
+	Output    string   `json:"output"`
+	Exact     bool     `json:"exact"` // every file has the digest of the base's
+	Files     int      `json:"files"`
+	Tensors   int      `json:"tensors"`             // that were restored, others were copied
+	Elements  int64    `json:"elements"`            // of these
+	Uncertain int64    `json:"uncertain,omitempty"` // elements that may be wrong, without a record
+	Bytes     int64    `json:"bytes"`
+	Notes     []string `json:"notes,omitempty"`
+}
+
+// Write restores the base at the path out, a file or a folder as the base was.
+// With a record, nothing is written before the digests of all inputs were
+// compared, and the output gets its name only if all of its files have the
+// base's digests.
+func (u *Unmerge) Write(ctx context.Context, out string) (*UnmergeReport, error) {
+	if err := u.Check(out); err != nil {
+		return nil, err
+	}
+	if u.record != nil {
+		if err := checkMerged(u.record, u.merged, u.progress); err != nil {
+			return nil, err
+		}
+	}
+	r := &UnmergeReport{Output: out, Exact: u.record != nil, Files: len(u.files), Tensors: len(u.changes)}
+	var err error
+	if u.base.Dir() == "" {
+		err = u.writeFile(ctx, out)
+	} else {
+		err = u.writeFolder(ctx, out, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range u.files {
+		r.Bytes += f.size
+	}
+	for _, ch := range u.changes {
+		r.Elements += int64(ch.planes * ch.rows * ch.cols)
+		r.Uncertain += ch.inverse.uncertain.Load()
+	}
+	return r, nil
+}
+
+// Check refuses an output that is an input, exists, or does not fit on its
+// disk, as Write does first.
+func (u *Unmerge) Check(out string) error {
+	var inputs []string
+	if u.merged.Dir() != "" {
+		inputs = append(inputs, u.merged.Dir())
+	}
+	for _, s := range u.merged.Shards() {
+		inputs = append(inputs, s.File.Path())
+	}
+	for _, a := range u.adapters {
+		inputs = append(inputs, a.Source)
+	}
+	if u.record != nil {
+		inputs = append(inputs, u.record.Path())
+	}
+	if err := publish.Alias(out, inputs...); err != nil {
+		return err
+	}
+	var needed int64
+	for _, f := range u.files {
+		needed += f.size
+	}
+	return checkPlace(out, needed, u.options.Force)
+}
+
+func (u *Unmerge) writeFile(ctx context.Context, out string) error {
+	f, err := publish.CreateFile(out, u.options.Force)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if err := f.Preallocate(u.files[0].size); err != nil {
+		return err
+	}
+	if err := u.restore(ctx, &writer{progress: u.progress}, f.Handle(), u.files[0]); err != nil {
+		return publish.Explain(err, filepath.Dir(out), u.files[0].size)
+	}
+	if err := u.merged.Unchanged(); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
+// restore writes a file of the base and compares it with its digest: RC014.
+func (u *Unmerge) restore(ctx context.Context, w *writer, f *os.File, plan restoredFile) error {
+	leaves := leafObserver(make([]record.Leaf, record.Pieces(plan.size)))
+	if u.record != nil {
+		w.observer = leaves
+	}
+	if _, err := w.file(ctx, f, plan.segments); err != nil {
+		return err
+	}
+	if u.record == nil {
+		return nil
+	}
+	if root := record.Root(leaves); root != plan.digest {
+		return u.record.Fault("RC014", "", "file %q would have digest %s, the base's has %s", plan.name, root, plan.digest)
+	}
+	return nil
+}
+
+// A leafObserver hashes the chunks of a file.
+type leafObserver []record.Leaf
+
+// chunk implements observer.
+func (o leafObserver) chunk(start int64, data []byte, _ []*fragment) error {
+	for at := 0; at < len(data); at += record.PieceBytes {
+		o[(start+int64(at))/record.PieceBytes] = record.SumPiece(data[at:min(at+record.PieceBytes, len(data))])
+	}
+	return nil
+}
+
+func (u *Unmerge) writeFolder(ctx context.Context, out string, r *UnmergeReport) error {
+	d, err := publish.CreateDir(out, u.options.Force)
+	if err != nil {
+		return err
+	}
+	defer d.Abort()
+	w := &writer{progress: u.progress}
+	for _, f := range u.files {
+		if err := u.writeShard(ctx, d, w, f); err != nil {
+			return publish.Explain(err, filepath.Dir(out), -1)
+		}
+	}
+	if err := u.writeOthers(d, r); err != nil {
+		return err
+	}
+	if err := u.merged.Unchanged(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return d.Commit()
+}
+
+func (u *Unmerge) writeShard(ctx context.Context, d *publish.Dir, w *writer, f restoredFile) error {
+	d.Expect(f.name, f.size)
+	if f.copyOf != "" { // whose digest was compared
+		if err := os.MkdirAll(filepath.Dir(d.Path(f.name)), 0o777); err != nil {
+			return err
+		}
+		_, err := publish.CopyFileContext(ctx, d.Path(f.name), f.copyOf, u.progress)
+		return err
+	}
+	file, err := d.Create(f.name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := publish.Preallocate(file, f.size); err != nil {
+		return err
+	}
+	if err := u.restore(ctx, w, file, f); err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// writeOthers writes the files beside the weights.
+func (u *Unmerge) writeOthers(d *publish.Dir, r *UnmergeReport) error {
+	if u.record == nil {
+		return u.copyOthers(d)
+	}
+	for _, f := range u.record.Base.Files {
+		if f.Content != nil {
+			data, err := recordedFile(u.record, f, u.merged)
+			if err != nil {
+				return err
+			}
+			if err := writeSmall(d, f.Name, data); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := copyInto(d, u.merged.Dir(), f.Name); err != nil {
+			return fmt.Errorf("file %q of the base: %w", f.Name, err)
+		}
+		got, err := fileDigest(d.Path(f.Name))
+		if err != nil {
+			return err
+		}
+		if got.SHA256 != f.SHA256 {
+			return u.record.Fault("RC011", "", "file %q differs from what was there when the record was written", f.Name)
+		}
+	}
+	return nil
+}
+
+// copyOthers copies what lies beside the weights, without a record.
+func (u *Unmerge) copyOthers(d *publish.Dir) error {
+	names, _, err := u.merged.OtherFiles()
+	if err != nil {
+		return err
+	}
+	if index := u.merged.Index(); index != nil {
+		names = append(names, index.Name)
+	}
+	for _, name := range names {
+		if name == SidecarName {
+			continue
+		}
+		if err := copyInto(d, u.merged.Dir(), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyInto(d *publish.Dir, from, name string) error {
+	path := d.Path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	_, err := publish.CopyFile(path, filepath.Join(from, filepath.FromSlash(name)))
+	return err
+}
