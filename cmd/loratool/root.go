@@ -33,7 +33,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.AddCommand(
 		newComposeCmd(),
 		newDemoCmd(),
-		newExtractCmd(),
+		newExtractCmd(), newDiffCmd(),
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
