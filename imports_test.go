@@ -84,6 +84,9 @@ var below = map[string][]string{
 		"internal/text",
 	},
 	"internal/philox":     {},
+	"internal/report": {
+		"internal/text",
+	},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
