@@ -83,7 +83,7 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
-	"internal/philox":     {},
+	"internal/philox": {},
 	"internal/report": {
 		"internal/text",
 	},
