@@ -35,7 +35,7 @@ var below = map[string][]string{
 		"testdata/stories260k",
 	},
 	"merge": {
-		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
+		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/record", "format/rule",
 		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
 	},
 	"diff": {
@@ -52,6 +52,7 @@ var below = map[string][]string{
 	},
 	"format/adapter":      {"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
 	"format/checkpoint":   {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
+	"format/record":       {"format/rule", "internal/strictjson"},
 	"format/safetensors":  {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
 	"format/dtype":        {"format/rule", "internal/text"},
 	"format/rule":         {"internal/text"},
@@ -69,6 +70,7 @@ var below = map[string][]string{
 // ends in ".go" allows one file.
 var thirdParty = map[string][]string{
 	"github.com/edsrzf/mmap-go":         {"internal/mmap"},
+	"github.com/klauspost/compress":     {"format/record"},
 	"github.com/nlpodyssey/safetensors": {"format/safetensors/nlpodyssey.go"},
 	"github.com/spf13/cobra":            {"cmd/loratool"},
 	"github.com/spf13/pflag":            {"cmd/loratool"},
