@@ -67,6 +67,9 @@ func newComputer64(l *layoutCache[float64]) *computer[float64] {
 func (c *computer[T]) fill(dst []byte, ch *change, first, last int, s *Stats) error {
 	size := ch.rows * ch.cols
 	width := ch.to().Bits() / 8
+	if ch.inverse != nil || c.fragment != nil {
+		c.marks.p.begin(ch.in, ch.out.DType)
+	}
 	for first < last {
 		plane := first / size
 		end := min(last, (plane+1)*size)
@@ -157,7 +160,7 @@ func (c *computer[T]) delta(row, rows, col, cols int) error {
 		}
 		for j := range rows {
 			n := norm(c.left[j*l.rank : (j+1)*l.rank])
-			if math.IsNaN(n) || math.IsInf(n, 0) {
+			if !finite(n) && !allFinite(l.left.tensor) {
 				return notFinite(l.left.tensor)
 			}
 			// |Σ_k l_k r_k computed − exact| ≤ (rank+1) u ‖l‖‖r‖ for one chain of
@@ -215,7 +218,7 @@ func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int
 	case ch.dora != nil || ch.random != nil:
 		return c.boundedRow(out, w, d, bound, row, col, s)
 	case !plain:
-		return c.exactRow(out, row, col, len(d), w, d, s)
+		return c.exactRow(out, bound, row, col, w, d, s)
 	}
 	c.addBounds(c.lo[:len(d)], c.hi[:len(d)], w, d, e)
 	c.other = grow(c.other, len(out))
@@ -247,13 +250,20 @@ func (c *computer[T]) settle(out, other []byte, row, col int, w []T) {
 	}
 }
 
-// exactRow computes every element of a row exactly.
-func (c *computer[T]) exactRow(out []byte, row, col, n int, w, d []T, s *Stats) error {
+// exactRow computes every element of a row exactly: of a float64 output, or
+// where the delta or its bound may overflow T.
+func (c *computer[T]) exactRow(out []byte, bound float64, row, col int, w, d []T, s *Stats) error {
 	width := c.change.out.DType.Bits() / 8
 	c.settler.row = -1
-	for j := range n {
+	for j := range d {
 		c.settled = append(c.settled, int32(j))
 		c.settleElement(out[j*width:(j+1)*width], row, col+j, float64(w[j]))
+	}
+	if !finite(bound) { // then d is not known either
+		decode(c.change.out.DType, d, out)
+		for j := range d {
+			d[j] -= w[j]
+		}
 	}
 	return c.account(out, w, d, row, col, s)
 }
