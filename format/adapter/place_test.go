@@ -58,7 +58,7 @@ func TestExperts(t *testing.T) {
 		{"one expert on lists", lists(), []*Module{single(1, "w3", 4, 6)}, 1, "",
 			Piece{Tensor: "model.layers.0.block_sparse_moe.experts.1.w3.weight", Expert: -1, Out: All(6), In: All(4), Row: All(6), Col: All(4)}},
 		{"one expert on stacks", stacks(), []*Module{single(1, "w3", 4, 6)}, 1, "map mixtral",
-			Piece{Tensor: "model.layers.0.mlp.experts.gate_up_proj", Expert: 1, Out: All(6), In: All(4), Row: Span{6, 1, 6}, Col: All(4)}},
+			Piece{Tensor: "model.layers.0.mlp.experts.gate_up_proj", Expert: 1, Out: All(6), In: All(4), Row: Span{First: 6, Step: 1, Len: 6}, Col: All(4)}},
 		{"the router", lists(), []*Module{module("model.layers.0.mlp.gate", Linear, 2, []int{2, 4}, []int{3, 2})}, 1, "map mixtral",
 			Piece{Tensor: "model.layers.0.block_sparse_moe.gate.weight", Expert: -1, Out: All(3), In: All(4), Row: All(3), Col: All(4)}},
 		{"the model without its head", lists(), []*Module{module("layers.0.mlp.gate", Linear, 2, []int{2, 4}, []int{3, 2})}, 1, "prefix model",
@@ -123,7 +123,7 @@ func TestParts(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			res, err := c.a.Resolve(base)
 			if c.word == "" {
-				want := Piece{Tensor: "model.layers.0.attn.gqkv_proj.weight", Expert: -1, Out: All(4), In: All(4), Row: Span{4, 1, 4}, Col: All(4)}
+				want := Piece{Tensor: "model.layers.0.attn.gqkv_proj.weight", Expert: -1, Out: All(4), In: All(4), Row: Span{First: 4, Step: 1, Len: 4}, Col: All(4)}
 				if err != nil || res.Updates[0].Pieces[0] != want {
 					t.Errorf("%+v, %v", res, err)
 				}
