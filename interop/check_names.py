@@ -28,6 +28,8 @@ import transformers as T
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from dump_names import changed_families
+
 torch.set_num_threads(2)
 V = 64
 TEXT = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8, vocab_size=V, max_position_embeddings=64,
@@ -318,6 +320,7 @@ def main():
     passed, failed = 0, []
     with tempfile.TemporaryDirectory() as work:
         jobs = {n: (lambda n=n: family(args, n, work)) for n in FAMILIES}
+        jobs["map"] = lambda: [("data file", [f"{k} differs from transformers {T.__version__}: run interop/dump_names.py" for k in changed_families()])]
         jobs["transformers 4"] = lambda: old_adapters(args, work)
         jobs["other family"] = lambda: other_family(args, work)
         for name, job in jobs.items():
