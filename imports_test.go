@@ -83,7 +83,10 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
-	"internal/philox":     {},
+	"internal/philox": {},
+	"internal/report": {
+		"internal/text",
+	},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
@@ -97,7 +100,7 @@ var below = map[string][]string{
 		"format/dtype", "format/rule", "internal/text",
 	},
 	"train": {
-		"train/internal/backend", "train/internal/backend/cpu", "train/internal/data", "train/internal/model",
+		"train/internal/backend", "train/internal/backend/cpu", "train/internal/backend/cuda", "train/internal/data", "train/internal/model",
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
 	},

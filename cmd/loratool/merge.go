@@ -35,6 +35,7 @@ type mergeOptions struct {
 	skip       []string
 	addMissing bool
 	progress   string
+	rules      rulesFlag
 
 	allowMismatch bool
 }
@@ -65,6 +66,7 @@ Every module of an adapter is either applied or makes the merge fail, unless
 			return runMerge(cmd.Context(), args, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	o.rules.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "`path` of the file or folder to write")
 	f.StringVar(&o.dtype, "dtype", "", "`type` of the output's float tensors: bf16, f16, f32 or f64 (default: as in the base)")
@@ -85,6 +87,9 @@ Every module of an adapter is either applied or makes the merge fail, unless
 func runMerge(ctx context.Context, args []string, o mergeOptions, stdout, stderr io.Writer) error {
 	options, err := o.parse()
 	if err != nil {
+		return err
+	}
+	if options.Names, err = o.rules.read(); err != nil {
 		return err
 	}
 	base, err := checkpoint.Open(args[0], openOptions())
