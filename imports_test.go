@@ -134,7 +134,7 @@ var below = map[string][]string{
 		"merge", "format/dialect", "format/checkpoint",
 	},
 	"format/normalize": {
-		"format/validate", "format/dialect", "format/adapter", "format/dtype", "format/note", "format/rule",
+		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note", "format/rule",
 	},
 	"format/validate": {
 		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",
