@@ -83,6 +83,7 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
+	"internal/report":     {"internal/text"},
 	"internal/philox":     {},
 	"internal/strictjson": {},
 	"internal/text":       {},
