@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/binding"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
@@ -76,6 +77,14 @@ func checkInputs(base *checkpoint.Checkpoint, adapters []Weighted, o Options) er
 	for _, w := range base.Warnings() {
 		if w.Rule == "SH013" {
 			return w // which of the two the user means, nobody can tell
+		}
+	}
+	for _, a := range adapters {
+		if o.AllowBaseMismatch {
+			break
+		}
+		if err := binding.CheckShapes(a.Adapter, base); err != nil {
+			return err
 		}
 	}
 	if o.MaxShardBytes > 0 && base.Dir() == "" {

@@ -35,6 +35,8 @@ type mergeOptions struct {
 	skip       []string
 	addMissing bool
 	progress   string
+
+	allowMismatch bool
 }
 
 func newMergeCmd() *cobra.Command {
@@ -75,6 +77,7 @@ Every module of an adapter is either applied or makes the merge fail, unless
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
 	f.StringArrayVar(&o.skip, "skip", nil, "do not apply modules or tensors of this `name` or glob (may be repeated)")
 	f.BoolVar(&o.addMissing, "add-missing", false, "add replacement tensors that the base lacks, such as a classifier")
+	f.BoolVar(&o.allowMismatch, "allow-base-mismatch", false, "merge an adapter into another base than the one it is bound to")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
@@ -172,6 +175,7 @@ func (o mergeOptions) parse() (p parsedMerge, err error) {
 	if p.mode, err = progress.ParseMode(o.progress); err != nil {
 		return p, usageError{err}
 	}
+	p.AllowBaseMismatch = o.allowMismatch
 	p.Seed, p.Skip, p.AddMissing, p.Force = o.seed, o.skip, o.addMissing, o.force
 	return p, nil
 }

@@ -31,16 +31,20 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
 	cmd.AddCommand(
+		newBindCmd(),
 		newComposeCmd(),
 		newDemoCmd(),
 		newExtractCmd(),
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
+		newNormalizeCmd(),
 		newPlainCmd(),
 		newRerankCmd(),
+		newRulesCmd(),
 		newTokenizeCmd(),
 		newTrainCmd(),
+		newValidateCmd(),
 		newVersionCmd(),
 	)
 	return cmd
