@@ -34,7 +34,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newBindCmd(),
 		newComposeCmd(),
 		newDemoCmd(),
-		newExtractCmd(),
+		newExtractCmd(), newDiffCmd(),
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
