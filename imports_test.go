@@ -41,8 +41,8 @@ var below = map[string][]string{
 		"format/adapter/names", "internal/philox", "format/binding",
 	},
 	"merge/compose": {
-		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
-		"internal/philox", "internal/text",
+		"format/adapter", "format/checkpoint", "format/dtype", "format/note", "format/rule",
+		"internal/linalg", "internal/lowrank", "internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype",
