@@ -32,7 +32,7 @@ export LD_LIBRARY_PATH="$out${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 if (($#)); then
   exec "$@"
 fi
-go vet -tags cuda "./$backend"
+go vet -tags cuda "./$backend" ./train ./cmd/loratool
 for order in 0 1 7; do
   echo "--- order of threads $order"
   LORATOOL_SIM_ORDER=$order go test -tags cuda -count=1 "./$backend"

@@ -131,7 +131,9 @@ func TestElements(t *testing.T) {
 		{"SwiGLUBwd", func(b backend.Backend, d int) { b.SwiGLUBwd(x[d], y[d], z[d]) }, []twin{x, y}, tolerance},
 		{"GELUFwd", func(b backend.Backend, d int) { b.GELUFwd(z[d], x[d]) }, []twin{z}, tolerance},
 		{"GELUBwd", func(b backend.Backend, d int) { b.GELUBwd(z[d], y[d]) }, []twin{z}, tolerance},
-		{"Dropout", func(b backend.Backend, d int) { b.Dropout(z[d], x[d], 0.4, backend.Key{Seed: 1 << 40, Step: 3, Site: 7}, false) }, []twin{z}, 0},
+		{"Dropout", func(b backend.Backend, d int) {
+			b.Dropout(z[d], x[d], 0.4, backend.Key{Seed: 1 << 40, Step: 3, Site: 7}, false)
+		}, []twin{z}, 0},
 		{"Dropout adding", func(b backend.Backend, d int) { b.Dropout(z[d], y[d], 0.1, backend.Key{Seed: 5}, true) }, []twin{z}, 0},
 		{"Zero", func(b backend.Backend, d int) { b.Zero(z[d]) }, []twin{z}, 0},
 	} {
