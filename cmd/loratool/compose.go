@@ -142,7 +142,7 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 	if err != nil {
 		return usageError{err}
 	}
-	files, adapters, err := openWeighted(args)
+	files, adapters, err := openInputs(args)
 	defer closeAll(files)
 	if err != nil {
 		return err

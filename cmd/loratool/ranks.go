@@ -105,9 +105,9 @@ func joinInts(list []int) string {
 	return strings.Join(words, "+")
 }
 
-// openWeighted opens the adapters of ADAPTER=WEIGHT arguments. What it opened
+// openInputs opens the adapters of ADAPTER=WEIGHT arguments. What it opened
 // must be closed after an error too.
-func openWeighted(args []string) (files []*dialect.File, adapters []compose.Weighted, err error) {
+func openInputs(args []string) (files []*dialect.File, adapters []compose.Weighted, err error) {
 	for _, arg := range args {
 		name, weight, err := splitWeight(arg)
 		if err != nil {
