@@ -32,7 +32,7 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
+		"internal/report", "testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
 		"format/binding", "format/note", "format/normalize", "format/validate", "spec", "internal/strictjson",
 	},
 	"merge": {
@@ -41,8 +41,8 @@ var below = map[string][]string{
 		"format/adapter/names", "internal/philox", "format/binding", "format/record",
 	},
 	"merge/compose": {
-		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
-		"internal/philox", "internal/text",
+		"format/adapter", "format/checkpoint", "format/dtype", "format/note", "format/rule",
+		"internal/linalg", "internal/lowrank", "internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype",
