@@ -7,7 +7,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_COUNT ?= 5000
 FAULT_KILLS ?= 100
 
-.PHONY: test check interop bench fault build
+.PHONY: test check interop cuda-sim bench fault build
 
 # Unit, golden and command tests.
 test:
@@ -21,6 +21,11 @@ check:
 # Our files in the Python libraries and theirs in ours. Installs its packages.
 interop:
 	interop/run.sh
+
+# The CUDA backend through a simulator of the driver. Needs g++ and clang-19;
+# no GPU.
+cuda-sim:
+	tools/cuda_sim.sh
 
 # Kills, full disks, interrupts and truncated inputs. Needs Linux; what needs
 # root (small file systems) or strace says NOT RUN without it.

@@ -21,17 +21,27 @@ type tiedPair struct {
 // states when the head is tied, so that untying changes the function.
 var scaledWhenTied = map[string]bool{"t5": true, "longt5": true, "switch_transformers": true, "udop": true, "pix2struct": true, "pop2piano": true}
 
-// pair finds the base's tied pair: from tie_word_embeddings, the architecture
-// and which tensors there are.
+// pair returns the base's tied pair, if it has one.
 func (ts *targets) pair() (tiedPair, bool) {
-	tied, present := ts.base.TieWordEmbeddings()
+	if ts.tied == nil {
+		p, ok := findPair(ts.base)
+		ts.tied = &p
+		ts.hasTied = ok
+	}
+	return *ts.tied, ts.hasTied
+}
+
+// findPair finds a tied pair: from tie_word_embeddings, the architecture and
+// which tensors there are.
+func findPair(base adapter.Base) (tiedPair, bool) {
+	tied, present := base.TieWordEmbeddings()
 	if present && !tied {
 		return tiedPair{}, false
 	}
 	var p tiedPair
-	for _, name := range ts.base.Names() {
+	for _, name := range base.Names() {
 		path, isWeight := strings.CutSuffix(name, ".weight")
-		shape, _, _ := ts.base.Shape(name)
+		shape, _, _ := base.Shape(name)
 		if !isWeight || len(shape) != 2 {
 			continue
 		}
@@ -46,7 +56,7 @@ func (ts *targets) pair() (tiedPair, bool) {
 		return p, false
 	}
 	if p.head == "" {
-		p.head = adapter.HeadOf(ts.base.Architectures())
+		p.head = adapter.HeadOf(base.Architectures())
 	}
 	return p, p.head != ""
 }

@@ -89,6 +89,7 @@ type Options struct {
 	Special
 	Optimizer
 	Loop
+	Device  Device
 	Workers int // goroutines
 }
 

@@ -35,6 +35,9 @@ type mergeOptions struct {
 	skip       []string
 	addMissing bool
 	progress   string
+	rules      rulesFlag
+
+	allowMismatch bool
 }
 
 func newMergeCmd() *cobra.Command {
@@ -63,6 +66,7 @@ Every module of an adapter is either applied or makes the merge fail, unless
 			return runMerge(cmd.Context(), args, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	o.rules.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "`path` of the file or folder to write")
 	f.StringVar(&o.dtype, "dtype", "", "`type` of the output's float tensors: bf16, f16, f32 or f64 (default: as in the base)")
@@ -75,6 +79,7 @@ Every module of an adapter is either applied or makes the merge fail, unless
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
 	f.StringArrayVar(&o.skip, "skip", nil, "do not apply modules or tensors of this `name` or glob (may be repeated)")
 	f.BoolVar(&o.addMissing, "add-missing", false, "add replacement tensors that the base lacks, such as a classifier")
+	f.BoolVar(&o.allowMismatch, "allow-base-mismatch", false, "merge an adapter into another base than the one it is bound to")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
@@ -82,6 +87,9 @@ Every module of an adapter is either applied or makes the merge fail, unless
 func runMerge(ctx context.Context, args []string, o mergeOptions, stdout, stderr io.Writer) error {
 	options, err := o.parse()
 	if err != nil {
+		return err
+	}
+	if options.Names, err = o.rules.read(); err != nil {
 		return err
 	}
 	base, err := checkpoint.Open(args[0], openOptions())
@@ -172,6 +180,7 @@ func (o mergeOptions) parse() (p parsedMerge, err error) {
 	if p.mode, err = progress.ParseMode(o.progress); err != nil {
 		return p, usageError{err}
 	}
+	p.AllowBaseMismatch = o.allowMismatch
 	p.Seed, p.Skip, p.AddMissing, p.Force = o.seed, o.skip, o.addMissing, o.force
 	return p, nil
 }

@@ -31,15 +31,21 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
 	cmd.AddCommand(
+		newBindCmd(),
 		newComposeCmd(),
 		newDemoCmd(),
-		newExtractCmd(),
+		newExtractCmd(), newDiffCmd(),
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
+		newNamesCmd(),
+		newNormalizeCmd(),
+		newPlainCmd(),
 		newRerankCmd(),
+		newRulesCmd(),
 		newTokenizeCmd(),
 		newTrainCmd(),
+		newValidateCmd(),
 		newVersionCmd(),
 	)
 	return cmd
