@@ -34,7 +34,8 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newBindCmd(),
 		newComposeCmd(),
 		newDemoCmd(),
-		newExtractCmd(), newDiffCmd(),
+		newDiffCmd(),
+		newExtractCmd(),
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
@@ -45,6 +46,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newRulesCmd(),
 		newTokenizeCmd(),
 		newTrainCmd(),
+		newUnmergeCmd(),
 		newValidateCmd(),
 		newVersionCmd(),
 	)
