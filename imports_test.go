@@ -32,7 +32,7 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
+		"testdata/stories260k", "format/adapter/names", "internal/report", "internal/lowrank", "merge/compose", "train", "train/corpus",
 		"format/binding", "format/note", "format/normalize", "format/validate", "spec", "internal/strictjson",
 	},
 	"merge": {
