@@ -173,7 +173,7 @@ def picture(rows, title):
 
 
 def grid(a, table, base, with_bias, work, form):
-    for method, options in table.items():
+    for method, options in reversed(table.items()):
         got = [train(a, with_bias if method == "bitfit" else base, method, {**options, "lr": lr}, 0, work, form)["loss"] for lr in GRID]
         print(method, " ".join(f"{lr:g}: {x:.4f}" for lr, x in zip(GRID, got)), flush=True)
 
