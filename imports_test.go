@@ -38,7 +38,7 @@ var below = map[string][]string{
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
 		"format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
-		"format/adapter/names", "internal/philox", "format/binding",
+		"format/adapter/names", "internal/philox", "format/binding", "format/record",
 	},
 	"merge/compose": {
 		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
@@ -83,7 +83,10 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
-	"internal/philox":     {},
+	"internal/philox": {},
+	"internal/report": {
+		"internal/text",
+	},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
@@ -97,9 +100,9 @@ var below = map[string][]string{
 		"format/dtype", "format/rule", "internal/text",
 	},
 	"train": {
-		"train/internal/backend", "train/internal/backend/cpu", "train/internal/backend/cuda", "train/internal/data", "train/internal/model",
-		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+		"train/internal/backend", "train/internal/backend/cpu", "train/internal/backend/cuda", "train/internal/data",
+		"train/internal/model", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
+		"format/dtype", "format/rule", "internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
 	},
 	"train/internal/model": {
 		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
@@ -118,7 +121,9 @@ var below = map[string][]string{
 	"train/internal/backend": {
 		"format/dtype",
 	},
-	"train/internal/backend/cuda": {"train/internal/backend", "format/dtype", "format/rule"},
+	"train/internal/backend/cuda": {
+		"train/internal/backend", "format/dtype", "format/rule",
+	},
 	"train/internal/backend/cpu": {
 		"train/internal/backend", "format/dtype", "internal/linalg",
 	},
@@ -145,6 +150,9 @@ var below = map[string][]string{
 	"interop/logits": {
 		"train", "format/checkpoint", "format/dialect", "format/dtype",
 	},
+	"format/record": {
+		"format/rule", "internal/strictjson",
+	},
 }
 
 // thirdParty says which packages may import a module of others. A row that
@@ -168,12 +176,17 @@ var thirdParty = map[string][]string{
 	"golang.org/x/term": {
 		"cmd/loratool", "internal/progress",
 	},
-	"gorgonia.org/cu": {"train/internal/backend/cuda"},
+	"gorgonia.org/cu": {
+		"train/internal/backend/cuda",
+	},
 	"gonum.org/v1/gonum": {
 		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
 	},
 	"golang.org/x/text": {
 		"format/safetensors", "train/internal/tokenizer",
+	},
+	"github.com/klauspost/compress": {
+		"format/record",
 	},
 }
 

@@ -1,7 +1,6 @@
 package diff
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -40,7 +39,7 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 	o := &p.options
 	x := &Extraction{Adapter: &adapter.Adapter{Dialect: "peft", Type: "LORA"}}
 	x.Report = ExtractReport{Rank: o.Rank.String(), DType: o.DType.String(), Seed: o.Seed}
-	slices.SortFunc(p.jobs, func(a, b *job) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(p.jobs, func(a, b *job) int { return compareNames(a.name, b.name) })
 	p.saveWhole()
 	var change, missed, base float64
 	for _, j := range p.jobs {

@@ -67,6 +67,9 @@ func newComputer64(l *layoutCache[float64]) *computer[float64] {
 func (c *computer[T]) fill(dst []byte, ch *change, first, last int, s *Stats) error {
 	size := ch.rows * ch.cols
 	width := ch.to().Bits() / 8
+	if ch.inverse != nil || c.fragment != nil {
+		c.marks.p.begin(ch.in, ch.out.DType)
+	}
 	for first < last {
 		plane := first / size
 		end := min(last, (plane+1)*size)

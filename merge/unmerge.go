@@ -144,11 +144,11 @@ func (u *Unmerge) addFile(f *restoredFile) error {
 	return nil
 }
 
-// sameFile returns the path of the merged file that has the digest of f.
+// sameFile returns the path of the merged file that has the bytes of f.
 func (u *Unmerge) sameFile(f *restoredFile) string {
 	for _, m := range u.record.Merged {
 		for _, s := range u.merged.Shards() {
-			if m.Digest == f.digest && m.Bytes == f.size && s.Name == m.Name {
+			if m.Same == f.name && m.Bytes == f.size && s.Name == m.Name {
 				return s.File.Path()
 			}
 		}

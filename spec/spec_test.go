@@ -133,6 +133,11 @@ func checkMerge(t *testing.T, v spec.Vector, dir string) {
 	}
 }
 
+// specified are the families of rules that the text states and the vectors
+// show. Annex A has its own file and its own tests; what a tokenizer's files
+// must be is no matter of adapters.
+var specified = []string{"ST", "SH", "AD", "LT", "PF"}
+
 // TestEveryRule makes sure that each rule has code that cites it, a vector that
 // breaks it, one that obeys it, and a statement in the text, and that nobody
 // cites a rule that there is not.
@@ -158,6 +163,14 @@ func TestEveryRule(t *testing.T) {
 	stated := statements(t)
 	cited := citations(t)
 	for _, r := range rule.All() {
+		family := string(r.ID[:2])
+		if !slices.Contains(specified, family) {
+			if !cited[r.ID] {
+				t.Errorf("%s has no code that cites it", r.ID)
+			}
+			delete(cited, r.ID)
+			continue
+		}
 		for what, ok := range map[string]bool{
 			"vector that breaks it": broken[r.ID], "vector that obeys it": obeyed[r.ID],
 			"statement in the text": stated[r.ID] != "", "code that cites it": cited[r.ID],
@@ -195,12 +208,12 @@ func statements(t *testing.T) map[rule.ID]string {
 	return stated
 }
 
-var quotedID = regexp.MustCompile(`"((?:ST|SH|AD|LT|PF)\d{3})"`)
+var quotedID = regexp.MustCompile(`"([A-Z]{2}\d{3})"`)
 
 // citations are the rules that code outside tests and the tables names.
 func citations(t *testing.T) map[rule.ID]bool {
 	cited := map[rule.ID]bool{}
-	for _, root := range []string{"../format", "../merge", "../cmd"} {
+	for _, root := range []string{"../format", "../merge", "../cmd", "../train", "../internal", "../diff"} {
 		err := filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go") || strings.Contains(p, "rule/table") {
 				return err

@@ -106,9 +106,7 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 	if o.dryRun {
 		return printExtractPlan(stdout, plan.Summary(), o.json)
 	}
-	// Most of the heap are two deltas that stay: by default, as much garbage
-	// would be let gather.
-	defer debug.SetGCPercent(debug.SetGCPercent(20))
+	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	start := time.Now()
 	x, err := plan.Run(ctx)
 	reporter.Done()

@@ -245,11 +245,12 @@ func (n *normalizer) readBack() error {
 	}
 	defer f.Close()
 	byName := map[string]*adapter.Module{}
+	key := func(m *adapter.Module) string { return fmt.Sprintf("%d %s", m.Depth, m.Name()) }
 	for _, m := range f.Modules {
-		byName[m.Name()] = m
+		byName[key(m)] = m
 	}
 	for _, m := range n.modules {
-		g := byName[m.Name()]
+		g := byName[key(m)]
 		if g == nil || g.Scaling() != m.Scaling() || g.Rank != m.Rank || string(g.A.Bytes) != string(m.A.Bytes) || string(g.B.Bytes) != string(m.B.Bytes) {
 			return fmt.Errorf("module %q is not read as it was written", m.Name())
 		}

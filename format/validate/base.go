@@ -23,7 +23,12 @@ func (c *collector) base(ctx context.Context, f *dialect.File) error {
 	if err != nil {
 		return err
 	}
-	for _, part := range parts(f.Adapter) {
+	_, err = f.Adapter.Resolve(view)
+	all := []*adapter.Adapter{f.Adapter}
+	if _, broken := errors.AsType[*rule.Error](err); broken {
+		all = parts(f.Adapter)
+	}
+	for _, part := range all {
 		res, err := part.Resolve(view)
 		if e, ok := errors.AsType[*rule.Error](err); ok {
 			c.add(e)
@@ -59,8 +64,6 @@ func parts(a *adapter.Adapter) []*adapter.Adapter {
 		all = append(all, &one)
 		return &one
 	}
-	whole := *a
-	all = append(all, &whole)
 	for _, m := range a.Modules {
 		if at[m.Path] == nil {
 			at[m.Path] = empty()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/text"
@@ -65,7 +66,7 @@ func (r *Report) writeJUnit(w io.Writer) error {
 				continue
 			}
 			s.Failures++
-			s.Cases = append(s.Cases, junitCase{Name: fmt.Sprintf("%s %s", f.Rule, line(f.Tensor)), Class: name, Time: "0",
+			s.Cases = append(s.Cases, junitCase{Name: strings.TrimSpace(fmt.Sprintf("%s %s", f.Rule, line(f.Tensor))), Class: name, Time: "0",
 				Failure: &junitFailure{Message: sentence, Type: string(f.Rule), Text: cureLine(f)}})
 		}
 		if res.Err != nil {

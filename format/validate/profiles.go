@@ -43,6 +43,7 @@ var profiles = []Profile{
 			{"PF007", "scales by lora_alpha / r and does not read use_rslora", 0},
 			{"PF008", "does not apply the bias of B", 0},
 			{"PF010", "adapts linear layers and embeddings only", 0},
+			{"PF011", "does not apply target_parameters to experts", 0},
 			{"PF012", "refuses adapters that add tokens", 0},
 			{"PF013", "demands it", 0},
 			{"PF014", "looks for lora_A and lora_B in PEFT's names", 0},

@@ -49,7 +49,6 @@ func configs() []vector {
 		warn("AD022", "module_without_target", "a module that no target names", folder(plain(), pt, append(factors(), pair("model.layers.0.k_proj", 2, 4, 3)...)...)),
 		warn("AD030", "no_base", "no name of the base", with("base_model_name_or_path", "null")),
 		warn("AD033", "look_around", "a regular expression with look-around, which Python reads and others do not", with("target_modules", `"(?!x).*q_proj"`)),
-		warn("AD033", "not_closed", "a regular expression that is not closed", with("target_modules", `"(.*q_proj"`)),
 		warn("AD035", "case", "a field in the wrong case", with("R", "64")),
 		warn("AD036", "unknown", "a field that PEFT does not know", with("my_note", `"kept"`)),
 		warn("AD037", "not_saved", "a module to save that the file does not have", with("modules_to_save", `["lm_head"]`)),
