@@ -33,7 +33,7 @@ var below = map[string][]string{
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
 		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
-		"format/binding", "format/note", "format/normalize", "format/validate", "spec", "internal/strictjson",
+		"format/binding", "format/note", "format/normalize", "format/validate", "spec", "internal/strictjson", "internal/report",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
