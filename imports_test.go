@@ -123,7 +123,7 @@ var below = map[string][]string{
 		"format/dtype",
 	},
 	"train/internal/backend/cuda": {
-		"train/internal/backend", "format/dtype", "format/rule",
+		"train/internal/backend", "format/dtype", "format/rule", "train/internal/backend/cpu",
 	},
 	"train/internal/backend/cpu": {
 		"train/internal/backend", "format/dtype", "internal/linalg",

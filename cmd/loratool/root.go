@@ -50,6 +50,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newValidateCmd(),
 		newVersionCmd(),
 	)
+	cmd.AddCommand(deviceCommands()...)
 	return cmd
 }
 
