@@ -33,19 +33,20 @@ var below = map[string][]string{
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
 		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
+		"format/binding", "format/note", "format/normalize", "format/validate", "spec", "internal/strictjson",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
 		"format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
-		"format/adapter/names", "internal/philox",
+		"format/adapter/names", "internal/philox", "format/binding", "format/record",
 	},
 	"merge/compose": {
 		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
 		"internal/philox", "internal/text",
 	},
 	"diff": {
-		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/mmap", "internal/text",
+		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype",
+		"format/rule", "internal/linalg", "internal/lowrank", "internal/mmap", "internal/report", "internal/text",
 	},
 	"format": {
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
@@ -53,11 +54,11 @@ var below = map[string][]string{
 	},
 	"format/dialect": {
 		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/publish",
-		"internal/strictjson", "internal/text",
+		"internal/strictjson", "internal/text", "format/note",
 	},
 	"format/adapter": {
 		"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text",
-		"format/adapter/names",
+		"format/adapter/names", "format/note",
 	},
 	"format/checkpoint": {
 		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text",
@@ -82,7 +83,10 @@ var below = map[string][]string{
 	"internal/publish": {
 		"internal/text",
 	},
-	"internal/philox":     {},
+	"internal/philox": {},
+	"internal/report": {
+		"internal/text",
+	},
 	"internal/strictjson": {},
 	"internal/text":       {},
 	"test/digests": {
@@ -96,9 +100,9 @@ var below = map[string][]string{
 		"format/dtype", "format/rule", "internal/text",
 	},
 	"train": {
-		"train/internal/backend", "train/internal/backend/cpu", "train/internal/data", "train/internal/model",
-		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+		"train/internal/backend", "train/internal/backend/cpu", "train/internal/backend/cuda", "train/internal/data",
+		"train/internal/model", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
+		"format/dtype", "format/rule", "internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
 	},
 	"train/internal/model": {
 		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
@@ -117,8 +121,37 @@ var below = map[string][]string{
 	"train/internal/backend": {
 		"format/dtype",
 	},
+	"train/internal/backend/cuda": {
+		"train/internal/backend", "format/dtype", "format/rule",
+	},
 	"train/internal/backend/cpu": {
 		"train/internal/backend", "format/dtype", "internal/linalg",
+	},
+	"spec": {
+		"format/rule",
+	},
+	"spec/internal/vectors": {
+		"merge", "format/dialect", "format/checkpoint",
+	},
+	"format/normalize": {
+		"format/validate", "format/dialect", "format/adapter", "format/dtype", "format/note", "format/rule",
+	},
+	"format/validate": {
+		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",
+		"format/dtype", "format/rule", "internal/mmap", "internal/text",
+	},
+	"format/binding": {
+		"format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors", "format/dtype",
+		"format/rule", "internal/mmap", "internal/publish", "internal/strictjson",
+	},
+	"format/note": {
+		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson",
+	},
+	"interop/logits": {
+		"train", "format/checkpoint", "format/dialect", "format/dtype",
+	},
+	"format/record": {
+		"format/rule", "internal/strictjson",
 	},
 }
 
@@ -143,11 +176,17 @@ var thirdParty = map[string][]string{
 	"golang.org/x/term": {
 		"cmd/loratool", "internal/progress",
 	},
+	"gorgonia.org/cu": {
+		"train/internal/backend/cuda",
+	},
 	"gonum.org/v1/gonum": {
 		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
 	},
 	"golang.org/x/text": {
 		"format/safetensors", "train/internal/tokenizer",
+	},
+	"github.com/klauspost/compress": {
+		"format/record",
 	},
 }
 
@@ -161,7 +200,7 @@ var testOnly = []string{
 }
 
 // edge lists the packages that may speak to the process around them.
-var edge = []string{"cmd/loratool", "bench/shapes"}
+var edge = []string{"cmd/loratool", "bench/shapes", "spec/internal/vectors", "interop/logits"}
 
 // noLibrary lists what libraries must not use: they never print, log, exit or
 // read the environment.

@@ -1,8 +1,9 @@
 package diff
 
 import (
-	"container/heap"
 	"context"
+
+	"github.com/loratool/loratool/internal/lowrank"
 )
 
 // shareBudget gives every module the rank that lowers the error of the whole
@@ -10,11 +11,11 @@ import (
 // modules, with as many as the budget gives on average, doubled, and more for
 // those that turn out to need them; the extraction itself finds them again,
 // which keeps memory constant.
-func (p *ExtractPlan) shareBudget(ctx context.Context) error {
+func (p *ExtractPlan) shareBudget(ctx context.Context, budget int64) error {
 	var shared []*job
 	perRank := int64(0)
 	for _, j := range p.jobs {
-		if j.action == factorize && j.rule.Kind == BudgetRank {
+		if _, ok := j.rule.Budget(); ok && j.action == factorize {
 			shared = append(shared, j)
 			perRank += p.cost(j)
 		}
@@ -22,11 +23,11 @@ func (p *ExtractPlan) shareBudget(ctx context.Context) error {
 	if len(shared) == 0 {
 		return nil
 	}
-	depth := map[*job]int{}
+	depth, missing := map[*job]int{}, map[*job]int{}
 	for _, j := range shared {
-		depth[j] = int(min(int64(p.options.MaxRank), 2*p.options.Rank.Bytes/perRank+8))
+		depth[j] = int(min(int64(p.options.MaxRank), 2*budget/perRank+8))
+		missing[j] = depth[j]
 	}
-	missing := depth
 	for len(missing) > 0 {
 		err := p.each(ctx, func(j *job) error {
 			if n, ok := missing[j]; ok {
@@ -37,8 +38,10 @@ func (p *ExtractPlan) shareBudget(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.fixed = p.greedy(shared)
-		missing = map[*job]int{}
+		if err := p.allocate(shared, budget); err != nil {
+			return err
+		}
+		clear(missing)
 		for _, j := range shared {
 			if r := p.fixed[j.name]; r >= depth[j] && r < min(p.options.MaxRank, j.role.rows, j.role.cols) {
 				depth[j] = min(2*depth[j], p.options.MaxRank)
@@ -60,82 +63,29 @@ func (p *ExtractPlan) trial(j *job, n int) error {
 	if err != nil || same {
 		return err
 	}
-	t := *j
-	planes, _, err := p.planes(&t, RankRule{Kind: FixedRank, N: n})
-	j.spectra = nil
-	for _, pl := range planes {
-		j.spectra = append(j.spectra, pl.found.squares[:pl.found.rank])
+	t := job{match: j.match, role: j.role}
+	planes, _, err := p.planes(&t, lowrank.Fixed(n))
+	p.buffers.put(t.buffer)
+	j.spectrum = make([]float64, n)
+	for _, pl := range planes { // a rank of a stack is one of every expert
+		for i, q := range pl.found.squares[:pl.found.rank] {
+			j.spectrum[i] += q
+		}
 	}
+	j.spectrum = roots(j.spectrum)
 	return err
 }
 
-// greedy spends the budget on one rank after another, each where it lowers the
-// squared error most per byte. As the values of a module descend, that is the
-// best there is, up to the last one that does not fit.
-func (p *ExtractPlan) greedy(jobs []*job) map[string]int {
-	ranks := map[string]int{}
-	var queue gains
-	for _, j := range jobs {
-		ranks[j.name] = 0
-		if g := (gain{job: j, bytes: p.cost(j)}); g.next() {
-			queue = append(queue, g)
-		}
+// allocate sets the ranks of jobs from their spectra.
+func (p *ExtractPlan) allocate(jobs []*job, budget int64) error {
+	costs := make([]lowrank.Cost, len(jobs))
+	for i, j := range jobs {
+		costs[i] = lowrank.Cost{Sigma: j.spectrum, Bytes: p.cost(j)}
 	}
-	heap.Init(&queue)
-	left := p.options.Rank.Bytes
-	for len(queue) > 0 {
-		g := queue[0]
-		if g.bytes > left {
-			heap.Pop(&queue)
-			continue
-		}
-		left -= g.bytes
-		ranks[g.job.name] = g.rank
-		if g.next() {
-			queue[0] = g
-			heap.Fix(&queue, 0)
-		} else {
-			heap.Pop(&queue)
-		}
+	ranks, err := lowrank.Allocate(budget, costs)
+	p.fixed = map[string]int{}
+	for i, r := range ranks {
+		p.fixed[jobs[i].name] = r
 	}
-	return ranks
-}
-
-// A gain is what the next rank of a module is worth.
-type gain struct {
-	job   *job
-	rank  int // with it
-	bytes int64
-	worth float64 // decrease of the squared error per byte
-}
-
-// next moves on to the next rank, if it is worth anything.
-func (g *gain) next() bool {
-	g.worth = 0
-	for _, s := range g.job.spectra {
-		if g.rank < len(s) {
-			g.worth += s[g.rank]
-		}
-	}
-	g.worth /= float64(g.bytes)
-	g.rank++
-	return g.worth > 0
-}
-
-// gains is a heap, the largest worth first; of equal ones the first by name.
-type gains []gain
-
-func (q gains) Len() int { return len(q) }
-func (q gains) Less(i, j int) bool {
-	if q[i].worth != q[j].worth {
-		return q[i].worth > q[j].worth
-	}
-	return q[i].job.name < q[j].job.name
-}
-func (q gains) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *gains) Push(x any)   { *q = append(*q, x.(gain)) }
-func (q *gains) Pop() any {
-	last := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return last
+	return err
 }

@@ -16,7 +16,7 @@ type Certificate struct {
 	Kind       string    `json:"kind"`
 	Shape      []int     `json:"shape"`
 	Rank       int       `json:"rank"`
-	FullRank   bool      `json:"full_rank,omitempty"` // the rule asks for more than may be kept: rank is cut
+	FullRank   bool      `json:"full_rank,omitempty"` // the rule asks for a rank above MaxRank, where it is cut, or for factors larger than Δ
 	Relative   float64   `json:"relative"`            // ‖Δ‖/‖W‖
 	Norm       float64   `json:"delta_norm"`          // ‖Δ‖
 	Error      float64   `json:"error"`               // ‖Δ − s·B·A‖/‖Δ‖
@@ -70,14 +70,6 @@ func ratio(x, y float64) float64 {
 		return 0
 	}
 	return math.Sqrt(x / y)
-}
-
-func roots(squares []float64) []float64 {
-	s := make([]float64, len(squares))
-	for i, q := range squares {
-		s[i] = math.Sqrt(q)
-	}
-	return s
 }
 
 // Size of the blocks in which a residual is computed: two of them fit in the

@@ -107,12 +107,13 @@ func (s stats) relative() float64 {
 	return math.Sqrt(s.delta2 / s.base2)
 }
 
-// panelStats are the stats of some rows, before they are added in order.
+// panelStats are the stats of some rows, before they are added in order, the
+// noise in units of its own.
 type panelStats struct {
 	sums    linalg.Sums
 	rowMost float64   // largest noise² of a row
 	noise2  float64   // of all rows
-	columns []float64 // noise² by column
+	columns []float32 // noise² by column
 }
 
 // maxPanels bounds how many panels of rows are measured separately: their
@@ -125,10 +126,10 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	if d.rows*d.cols == 0 {
 		return s, nil
 	}
-	unit := max(16, (d.rows+maxPanels-1)/maxPanels)
-	panels := make([]panelStats, (d.rows+unit-1)/unit)
-	err = linalg.Split(workers, d.rows, unit, func(buf *[]float32, first, n int) error {
-		p := &panels[first/unit]
+	height := max(16, (d.rows+maxPanels-1)/maxPanels)
+	panels := make([]panelStats, (d.rows+height-1)/height)
+	err = linalg.Split(workers, d.rows, height, func(buf *[]float32, first, n int) error {
+		p := &panels[first/height]
 		return mmap.Guard(func() { d.panel(p, x, buf, first, n) })
 	})
 	if err != nil {
@@ -140,14 +141,16 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 		s.noise2 += p.noise2
 		rowMost = max(rowMost, p.rowMost)
 		for j, v := range p.columns {
-			columns[j] += v
+			columns[j] += float64(v)
 		}
 	}
 	columnMost := 0.0
 	for _, v := range columns {
 		columnMost = max(columnMost, v)
 	}
-	s.edge = noiseEdge(rowMost, columnMost, d.rows, d.cols)
+	unit := newNoise(d.tuned.dtype).unit
+	s.noise2 *= unit
+	s.edge = noiseEdge(rowMost*unit, columnMost*unit, d.rows, d.cols)
 	if sum := s.base2 + s.delta2; math.IsNaN(sum) || math.IsInf(sum, 0) {
 		return s, errNotFinite
 	}
@@ -162,8 +165,8 @@ func (d *delta) panel(p *panelStats, x []float32, buf *[]float32, first, n int) 
 		*buf = make([]float32, 3*d.cols)
 	}
 	row, base, tuned := (*buf)[:d.cols], (*buf)[d.cols:2*d.cols], (*buf)[2*d.cols:3*d.cols]
-	p.columns = make([]float64, d.cols)
-	step, least := ulpOf(d.tuned.dtype)
+	p.columns = make([]float32, d.cols)
+	n2 := newNoise(d.tuned.dtype)
 	for i := first; i < first+n; i++ {
 		if x != nil {
 			row = x[i*d.cols : (i+1)*d.cols]
@@ -174,8 +177,8 @@ func (d *delta) panel(p *panelStats, x []float32, buf *[]float32, first, n int) 
 		}
 		u := linalg.Update32(base, tuned, row)
 		p.sums.W2, p.sums.D2, p.sums.Changed = p.sums.W2+u.W2, p.sums.D2+u.D2, p.sums.Changed+u.Changed
-		noise := addNoise(p.columns, tuned, step, least)
-		p.noise2 += noise
-		p.rowMost = max(p.rowMost, noise)
+		sum := n2.add(p.columns, tuned)
+		p.noise2 += sum
+		p.rowMost = max(p.rowMost, sum)
 	}
 }

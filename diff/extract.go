@@ -7,7 +7,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -15,16 +14,16 @@ import (
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/linalg"
+	"github.com/loratool/loratool/internal/lowrank"
 )
 
 // ExtractOptions say what an extraction keeps. The zero value keeps what is
 // above the rounding noise, in float32.
 type ExtractOptions struct {
-	Rank    RankRule
-	RankFor []RankFor // the first that matches decides
-	Include []string  // patterns of modules or tensors to extract; none means all
-	Exclude []string  // patterns of modules or tensors to leave out
-	Save    []string  // patterns of modules to store whole (PEFT's modules_to_save)
+	Rank    lowrank.Rules
+	Include []string // patterns of modules or tensors to extract; none means all
+	Exclude []string // patterns of modules or tensors to leave out
+	Save    []string // patterns of modules to store whole (PEFT's modules_to_save)
 	DType   dtype.DType
 	Exact   bool // find all singular values
 	Seed    uint64
@@ -42,19 +41,21 @@ const DefaultMaxRank = 256
 // decoded again whenever it is read.
 const DefaultMemory = 512 << 20
 
-// RankFor is a rule for the modules that a pattern matches.
-type RankFor struct {
-	Pattern string
-	Rule    RankRule
-}
-
 // An Extraction is an adapter made from two checkpoints, and how good it is.
 type Extraction struct {
 	Adapter *adapter.Adapter
+	Config  []byte // adapter_config.json to start from, or nil
 	Report  ExtractReport
 }
 
+// stackConfig names the version of PEFT whose convention stacks of experts
+// follow: which way a square one lies cannot be told from its shape.
+const stackConfig = `{"peft_type": "LORA", "peft_version": "0.21.2"}`
+
 func (o *ExtractOptions) setDefaults() {
+	if n, ok := o.Rank.Fixed(); ok && n == 0 {
+		o.Rank.Rule = lowrank.Auto()
+	}
 	if o.MaxRank == 0 {
 		o.MaxRank = DefaultMaxRank
 	}
@@ -88,6 +89,7 @@ type ExtractPlan struct {
 	options ExtractOptions
 	jobs    []*job
 	fixed   map[string]int // rank by tensor, once a budget is shared out
+	buffers buffers
 }
 
 // What is done with a tensor that changed.
@@ -105,14 +107,14 @@ type job struct {
 	role   role
 	action action
 	why    string // of leave
-	rule   RankRule
+	rule   lowrank.Rule
 
-	buffer  *[]float32 // memory for a delta
-	same    bool
-	stats   stats
-	spectra [][]float64 // squared, by plane, of a trial
-	module  *adapter.Module
-	cert    *Certificate
+	buffer   []float32 // memory for a delta
+	same     bool
+	stats    stats
+	spectrum []float64 // of a trial
+	module   *adapter.Module
+	cert     *Certificate
 }
 
 // PlanExtract decides what is done with every tensor.
@@ -126,24 +128,19 @@ func PlanExtract(base, tuned *checkpoint.Checkpoint, o ExtractOptions) (*Extract
 	for _, m := range pair.common {
 		p.jobs = append(p.jobs, p.plan(m))
 	}
-	return p, nil
+	return p, p.checkPatterns()
 }
 
 func (p *ExtractPlan) plan(m match) *job {
 	o := &p.options
-	j := &job{match: m, role: roleOf(m.name, m.base.Shape, m.base.DType, p.pair.model), rule: o.Rank}
+	j := &job{match: m, role: p.pair.role(m)}
 	names := []string{m.name, j.role.name()}
+	j.rule = o.Rank.Lookup(j.role.name())
 	if j.role.why == "" && !m.tuned.DType.Float() {
 		j.role.why = "dtype " + m.tuned.DType.String()
 	}
-	for _, f := range o.RankFor {
-		if matches([]string{f.Pattern}, names...) {
-			j.rule = f.Rule
-			break
-		}
-	}
 	switch {
-	case matches(o.Save, append(names, moduleOf(m.name))...):
+	case matches(o.Save, append(names, p.pair.module(m.name))...):
 		j.action = save
 	case matches(o.Exclude, names...), len(o.Include) > 0 && !matches(o.Include, names...):
 		j.action, j.why = leave, "excluded"
@@ -153,6 +150,29 @@ func (p *ExtractPlan) plan(m match) *job {
 		j.action, j.why = leave, j.role.why
 	}
 	return j
+}
+
+// checkPatterns returns an error if a pattern matches nothing: the user meant
+// something.
+func (p *ExtractPlan) checkPatterns() error {
+	var modules, all []string
+	for _, j := range p.jobs {
+		all = append(all, j.name, j.role.name(), p.pair.module(j.name))
+		if j.role.why == "" {
+			modules = append(modules, j.role.name())
+		}
+	}
+	if err := p.options.Rank.Check(modules); err != nil {
+		return err
+	}
+	for _, list := range [][]string{p.options.Include, p.options.Exclude, p.options.Save} {
+		for _, pattern := range list {
+			if err := lowrank.CheckGlob(pattern, all); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Bytes returns how much of the two checkpoints is compared.
@@ -165,8 +185,8 @@ func (p *ExtractPlan) Bytes() (n int64) {
 
 // Run does the work: each tensor is read once, unless it is larger than memory.
 func (p *ExtractPlan) Run(ctx context.Context) (*Extraction, error) {
-	if p.options.Rank.Kind == BudgetRank {
-		if err := p.shareBudget(ctx); err != nil {
+	if budget, ok := p.options.Rank.Budget(); ok {
+		if err := p.shareBudget(ctx, budget); err != nil {
 			return nil, err
 		}
 	}
@@ -184,11 +204,10 @@ func (p *ExtractPlan) Run(ctx context.Context) (*Extraction, error) {
 // each does work for every job, as many at once as memory and processors
 // allow, in the order of the plan.
 func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
-	g := newGate(p.options.Workers, p.options.Memory)
+	g := newGate(min(p.options.Workers, mostJobs), p.options.Memory)
 	errs := make([]error, len(p.jobs))
 	total := p.Bytes()
 	var done atomic.Int64
-	var buffers sync.Pool // of *[]float32: clearing new memory costs as much as decoding
 	for i, j := range p.jobs {
 		size := min(j.memory(), p.options.Memory)
 		if err := g.enter(ctx, size); err != nil {
@@ -196,11 +215,9 @@ func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
 		}
 		go func() {
 			defer g.leave(size)
-			j.buffer, _ = buffers.Get().(*[]float32)
 			errs[i] = work(j)
-			if j.buffer != nil {
-				buffers.Put(j.buffer)
-			}
+			p.buffers.put(j.buffer)
+			j.buffer = nil
 			p.options.Progress(done.Add(j.bytes()), total)
 		}()
 	}
@@ -211,16 +228,22 @@ func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
 	return errors.Join(errs...)
 }
 
+// mostJobs is how many tensors are worked on at once. More than one keeps the
+// processors busy while a small part of one cannot be split.
+const mostJobs = 4
+
+// workers returns how many goroutines work on one tensor: no more in total than
+// asked for, as long as all jobs run; all of them for one that runs alone.
+func (p *ExtractPlan) workers(j *job) int {
+	w := p.options.Workers
+	if j.memory() >= p.options.Memory {
+		return w
+	}
+	return max(1, w/min(w, mostJobs, int(p.options.Memory/max(1, j.memory()))))
+}
+
 // memory returns how many bytes the delta of one plane takes.
 func (j *job) memory() int64 { return 4 * int64(j.role.rows) * int64(j.role.cols) }
-
-// room returns n elements of memory that belong to the job until it ends.
-func (j *job) room(n int) []float32 {
-	if j.buffer == nil || cap(*j.buffer) < n {
-		j.buffer = new(make([]float32, n))
-	}
-	return (*j.buffer)[:n]
-}
 
 // extract works on one tensor.
 func (p *ExtractPlan) extract(j *job) (err error) {
@@ -232,7 +255,7 @@ func (p *ExtractPlan) extract(j *job) (err error) {
 	}
 	rule := j.rule
 	if n, ok := p.fixed[j.name]; ok {
-		rule = RankRule{Kind: FixedRank, N: n}
+		rule = lowrank.Fixed(n)
 		if n == 0 {
 			j.action, j.why = leave, "nothing within the budget"
 			return p.measure(j)
@@ -265,17 +288,20 @@ func truncations(planes []plane) (ts []*truncation) {
 }
 
 // planes truncates every plane of a tensor and returns the largest rank.
-func (p *ExtractPlan) planes(j *job, rule RankRule) (planes []plane, rank int, err error) {
-	t := truncator{workers: p.options.Workers, seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
+func (p *ExtractPlan) planes(j *job, rule lowrank.Rule) (planes []plane, rank int, err error) {
+	t := truncator{workers: p.workers(j), seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
 	for e := range j.role.planes {
 		d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
 		pl := plane{source: d}
 		var x []float32
 		if j.memory() <= p.options.Memory {
-			x = j.room(d.rows * d.cols)
+			if j.buffer == nil {
+				j.buffer = p.buffers.get(d.rows * d.cols)
+			}
+			x = j.buffer
 			pl.source = linalg.InMemory(linalg.Dense(x, d.rows, d.cols))
 		}
-		if pl.stats, err = d.load(p.options.Workers, x); err != nil {
+		if pl.stats, err = d.load(p.workers(j), x); err != nil {
 			return nil, 0, p.fault(j, err)
 		}
 		j.stats.add(pl.stats)
@@ -297,7 +323,7 @@ func (p *ExtractPlan) certify(j *job, planes []plane) error {
 	j.cert.Rank = j.module.Rank
 	for e, pl := range planes {
 		left, right := written(j.module, j.role, e)
-		square, next, err := residual(p.options.Workers, pl.source, left, right, pl.found.next())
+		square, next, err := residual(p.workers(j), pl.source, left, right, pl.found.next())
 		if err != nil {
 			return p.fault(j, err)
 		}
@@ -319,7 +345,7 @@ func (p *ExtractPlan) measure(j *job) error {
 		return nil
 	}
 	rows, cols := matrix(j.base.Shape)
-	s, err := p.pair.delta(j.match, rows, cols).load(p.options.Workers, nil)
+	s, err := p.pair.delta(j.match, rows, cols).load(p.workers(j), nil)
 	if errors.Is(err, errNotFinite) {
 		j.why += ", " + err.Error()
 		j.stats.unknown = true
@@ -337,7 +363,7 @@ func (p *ExtractPlan) sharedRows(j *job) stats {
 	if !b.DType.Float() || !t.DType.Float() || len(b.Shape) != 2 || len(t.Shape) != 2 || b.Shape[1] != t.Shape[1] {
 		return stats{unknown: true}
 	}
-	s, err := p.pair.delta(j.match, min(b.Shape[0], t.Shape[0]), b.Shape[1]).load(p.options.Workers, nil)
+	s, err := p.pair.delta(j.match, min(b.Shape[0], t.Shape[0]), b.Shape[1]).load(p.workers(j), nil)
 	if err != nil {
 		return stats{unknown: true}
 	}

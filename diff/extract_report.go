@@ -1,10 +1,8 @@
 package diff
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
 )
@@ -36,17 +34,12 @@ type TensorChange struct {
 	Share    *float64 `json:"share,omitempty"`    // of ‖change‖² over all tensors
 }
 
-// moduleOf returns the path of the module that a tensor belongs to.
-func moduleOf(tensor string) string {
-	return memoryPath(tensor[:max(0, strings.LastIndexByte(tensor, '.'))])
-}
-
 // assemble makes the adapter and the report of finished jobs.
 func (p *ExtractPlan) assemble() (*Extraction, error) {
 	o := &p.options
 	x := &Extraction{Adapter: &adapter.Adapter{Dialect: "peft", Type: "LORA"}}
 	x.Report = ExtractReport{Rank: o.Rank.String(), DType: o.DType.String(), Seed: o.Seed}
-	slices.SortFunc(p.jobs, func(a, b *job) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(p.jobs, func(a, b *job) int { return compareNames(a.name, b.name) })
 	p.saveWhole()
 	var change, missed, base float64
 	for _, j := range p.jobs {
@@ -84,6 +77,9 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 	}
 	p.addTwin(x)
 	nest(x.Adapter.Modules)
+	if slices.ContainsFunc(x.Adapter.Modules, func(m *adapter.Module) bool { return m.Kind == adapter.Stack }) {
+		x.Config = []byte(stackConfig)
+	}
 	p.count(x)
 	return x, nil
 }
@@ -104,18 +100,18 @@ func (p *ExtractPlan) saveWhole() {
 	changed := map[string]bool{}
 	for _, j := range p.jobs {
 		if j.action == save && (!j.same && (j.stats.delta2 > 0 || j.stats.unknown)) {
-			changed[moduleOf(j.name)] = true
+			changed[p.pair.module(j.name)] = true
 		}
 	}
 	for _, j := range p.jobs {
-		if j.action == save && !changed[moduleOf(j.name)] {
+		if j.action == save && !changed[p.pair.module(j.name)] {
 			j.same, j.action = true, leave
 		}
 	}
 }
 
 func (p *ExtractPlan) replacement(j *job) adapter.Replacement {
-	return adapter.Replacement{Name: memoryPath(j.name), Reason: "modules_to_save", Value: adapter.Tensor{
+	return adapter.Replacement{Name: p.pair.names.name(j.name), Reason: "modules_to_save", Value: adapter.Tensor{
 		Name: j.name, DType: j.tuned.DType, Shape: j.tuned.Shape, Bytes: p.pair.tuned.Bytes(j.tunedShard, j.tuned)}}
 }
 
@@ -125,7 +121,7 @@ func (p *ExtractPlan) addTwin(x *Extraction) {
 		return
 	}
 	for _, m := range x.Adapter.Modules {
-		if m.Kind == adapter.Embedding && m.Path+".weight" == memoryPath(p.pair.shared) {
+		if m.Kind == adapter.Embedding && m.Path+".weight" == p.pair.names.name(p.pair.shared) {
 			x.Report.Twin = p.pair.twin
 			x.Adapter.Modules = append(x.Adapter.Modules, twin(m, p.pair.twin))
 			return
@@ -167,7 +163,7 @@ func (p *ExtractPlan) count(x *Extraction) {
 		}
 	}
 	if full > 0 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%d of %d modules changed in full rank: their ranks are cut at %d (--max-rank)", full, len(r.Modules), p.options.MaxRank))
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d of %d modules changed in full rank: ranks are cut at %d (--max-rank), factors may be larger than what they carry", full, len(r.Modules), p.options.MaxRank))
 	}
 }
 

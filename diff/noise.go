@@ -13,28 +13,56 @@ import (
 // below an ulp, E is smaller than that, and the estimate stays on the safe
 // side.
 
-// ulpOf returns the factor between the power of two in a value and its ulp,
-// and the smallest power of two that matters: subnormal values have the ulp
-// of the smallest normal ones.
-func ulpOf(d dtype.DType) (step, least float64) {
-	mantissa, minExponent := d.Precision()
-	return math.Ldexp(1, -mantissa), math.Ldexp(1, minExponent)
+// A noise measures the variances of rounded values of one dtype, in units of
+// its step²/12.
+type noise struct {
+	least uint32  // bits of the smallest power of two that has an ulp of its own
+	unit  float64 // variance of a value in [1, 2)
 }
 
-// addNoise adds the variances of a row of values to the columns and returns
-// their sum.
-func addNoise(columns []float64, values []float32, step, least float64) float64 {
-	scale := step * step / 12
-	sum := 0.0
-	columns = columns[:len(values)]
-	for j, v := range values {
-		const exponent = 0xff << 23
-		p := max(float64(math.Float32frombits(math.Float32bits(v)&exponent)), least)
-		variance := float64(p*p) * scale
-		columns[j] += variance
-		sum += variance
+func newNoise(d dtype.DType) noise {
+	mantissa, minExponent := d.Precision()
+	step := math.Ldexp(1, -mantissa)
+	return noise{least: math.Float32bits(float32(math.Ldexp(1, max(minExponent, -126)))), unit: step * step / 12}
+}
+
+// noiseLanes is how many float32 sums a row is added up in, and noiseChunk how
+// many values go into them before they are added in float64.
+const noiseLanes, noiseChunk = 4, 4096
+
+// add adds the variances of a row of values to the columns, and returns their
+// sum; both in units of n.unit. It needs no more than two digits.
+func (n noise) add(columns, values []float32) (sum float64) {
+	for len(values) > 0 {
+		k := min(noiseChunk, len(values))
+		sum += n.chunk(columns[:k], values[:k])
+		columns, values = columns[k:], values[k:]
 	}
 	return sum
+}
+
+func (n noise) chunk(columns, values []float32) float64 {
+	var s [noiseLanes]float32
+	for len(values) >= noiseLanes {
+		c, v := columns[:noiseLanes:noiseLanes], values[:noiseLanes:noiseLanes]
+		q0, q1, q2, q3 := n.square(v[0]), n.square(v[1]), n.square(v[2]), n.square(v[3])
+		s[0], s[1], s[2], s[3] = s[0]+q0, s[1]+q1, s[2]+q2, s[3]+q3
+		c[0], c[1], c[2], c[3] = c[0]+q0, c[1]+q1, c[2]+q2, c[3]+q3
+		columns, values = columns[noiseLanes:], values[noiseLanes:]
+	}
+	for i, v := range values {
+		q := n.square(v)
+		s[i] += q
+		columns[i] += q
+	}
+	return float64(s[0]) + float64(s[1]) + float64(s[2]) + float64(s[3])
+}
+
+// square returns the square of the power of two in a value.
+func (n noise) square(v float32) float32 {
+	const exponent = 0xff << 23
+	p := math.Float32frombits(max(math.Float32bits(v)&exponent, n.least))
+	return float32(p * p)
 }
 
 // noiseEdge bounds the largest singular value of a rows×cols matrix of

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/internal/lowrank"
 	"github.com/loratool/loratool/internal/mmap"
 )
 
@@ -20,7 +20,8 @@ type Pair struct {
 	Added, Removed []string // tensors of one of the two only
 
 	base, tuned *checkpoint.Checkpoint
-	model       string // model_type of the base
+	model       model
+	names       *namer
 	common      []match
 	twin        string // path of a head that shares the values of an embedding and is not stored, or ""
 	shared      string // tensor of that embedding
@@ -39,20 +40,19 @@ type match struct {
 // to the tuned embedding counts as tied still.
 func NewPair(base, tuned *checkpoint.Checkpoint) (*Pair, error) {
 	p := &Pair{base: base, tuned: tuned}
-	config, err := base.Config()
-	if err != nil {
+	var err error
+	if p.model, err = newModel(base); err != nil {
 		return nil, err
 	}
-	if config == nil {
-		config = &checkpoint.Config{}
+	if p.names, err = newNamer(p.model); err != nil {
+		return nil, err
 	}
-	p.model = config.ModelType()
 	for _, c := range []*checkpoint.Checkpoint{base, tuned} {
 		if err := refuseQuantized(c); err != nil {
 			return nil, err
 		}
 	}
-	embedding, head := p.tied(config)
+	embedding, head := p.tied()
 	for _, name := range tuned.Names() {
 		m := match{name: name}
 		m.tunedShard, m.tuned, _ = tuned.Lookup(name)
@@ -96,8 +96,8 @@ func refuseQuantized(c *checkpoint.Checkpoint) error {
 
 // tied returns the embedding of the base and the head that shares its values
 // without being stored, as tensor names; "" without such a pair.
-func (p *Pair) tied(config *checkpoint.Config) (embedding, head string) {
-	if tied, present := config.TieWordEmbeddings(); present && !tied {
+func (p *Pair) tied() (embedding, head string) {
+	if tied, present := p.model.TieWordEmbeddings(); present && !tied {
 		return "", ""
 	}
 	for _, name := range p.base.Names() {
@@ -109,11 +109,22 @@ func (p *Pair) tied(config *checkpoint.Config) (embedding, head string) {
 			embedding = name
 		}
 	}
-	if head = adapter.HeadOf(config.Architectures()); embedding == "" || head == "" {
+	if head = adapter.HeadOf(p.model.Architectures()); embedding == "" || head == "" {
 		return "", ""
 	}
 	p.shared, p.twin = embedding, strings.TrimSuffix(head, ".weight")
 	return embedding, head
+}
+
+// role tells what a tensor is to an adapter.
+func (p *Pair) role(m match) role {
+	return roleOf(p.names.name(m.name), m.base.Shape, m.base.DType, p.model.ModelType())
+}
+
+// module returns the path in memory of the module that a tensor belongs to.
+func (p *Pair) module(tensor string) string {
+	name := p.names.name(tensor)
+	return name[:max(0, strings.LastIndexByte(name, '.'))]
 }
 
 // sameBytes reports whether two tensors of the tuned checkpoint are equal.
@@ -168,7 +179,7 @@ func matrix(shape []int) (rows, cols int) {
 func matches(patterns []string, names ...string) bool {
 	for _, pattern := range patterns {
 		for _, name := range names {
-			if ok, _ := path.Match(pattern, name); ok || pattern == name {
+			if lowrank.Match(pattern, name) {
 				return true
 			}
 		}

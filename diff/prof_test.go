@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/internal/lowrank"
 )
 
 func TestProf(t *testing.T) {
@@ -21,8 +22,8 @@ func TestProf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rule, _ := ParseRankRule(os.Getenv("RANK"))
-	if _, err := Extract(context.Background(), a, b, ExtractOptions{Rank: rule}); err != nil {
+	rule, _ := lowrank.ParseRule(os.Getenv("RANK"))
+	if _, err := Extract(context.Background(), a, b, ExtractOptions{Rank: lowrank.Rules{Rule: rule}}); err != nil {
 		t.Fatal(err)
 	}
 }

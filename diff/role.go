@@ -19,16 +19,11 @@ type role struct {
 	why        string // not "" if there can be no factors
 }
 
-// memoryPath gives the path under which the model in memory, and so PEFT, has
-// the module that a tensor of a checkpoint belongs to. It is the identity
-// until package adapter can invert its table of names.
-func memoryPath(path string) string { return path }
-
-// roleOf tells the role of a tensor from its name, shape and dtype, and the
-// model_type of the base.
+// roleOf tells the role of a tensor from its name in memory, its shape and
+// dtype, and the model_type of the base.
 func roleOf(name string, shape []int, d dtype.DType, model string) role {
 	path, isWeight := strings.CutSuffix(name, ".weight")
-	r := role{path: memoryPath(path), planes: 1}
+	r := role{path: path, planes: 1}
 	switch {
 	case !d.Float():
 		r.why = "dtype " + d.String()
@@ -60,7 +55,7 @@ func roleOf(name string, shape []int, d dtype.DType, model string) role {
 // stack is the role of a parameter that holds all experts of a layer.
 func (r *role) stack(path string, shape []int, model string) {
 	dot := strings.LastIndexByte(path, '.')
-	r.kind, r.path, r.param = adapter.Stack, memoryPath(path[:max(dot, 0)]), path[dot+1:]
+	r.kind, r.path, r.param = adapter.Stack, path[:max(dot, 0)], path[dot+1:]
 	r.planes, r.rows, r.cols = shape[0], shape[1], shape[2]
 	r.transposed = adapter.StacksTransposed(model)
 	if r.path == "" {

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/loratool/loratool/internal/linalg"
+	"github.com/loratool/loratool/internal/lowrank"
 )
 
 // tolerance is what the singular values found may miss of the best error, in
@@ -19,7 +20,7 @@ const resolution = 1e-12
 // A truncation holds the leading singular triplets of a delta.
 type truncation struct {
 	rank    int
-	full    bool                // the rule asks for more than may be kept
+	full    bool                // the rule asks for more than may be kept, or than is worth it
 	squares []float64           // Ritz values squared, rank of them and some more
 	u, v    linalg.Mat[float32] // rank+probes rows
 }
@@ -39,7 +40,7 @@ const probes = 8
 // truncate finds the leading part of x that the rule asks for. It grows a
 // Krylov basis until the rule is decided and the error is, by the decrease so
 // far, within tolerance of the best.
-func (t truncator) truncate(x linalg.Source, name string, rule RankRule, s stats) (*truncation, error) {
+func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s stats) (*truncation, error) {
 	rows, cols := x.Dims()
 	limit := t.limit(rule, rows, cols)
 	k := linalg.NewKrylov(x, firstBlock(rule, limit), t.workers, t.seed, stream(name))
@@ -51,8 +52,8 @@ func (t truncator) truncate(x linalg.Source, name string, rule RankRule, s stats
 		}
 		h = append(h, append([]float64(nil), k.Squares()...))
 		var enough bool
-		rank, enough = rule.choose(k.Squares(), s)
-		full = rank > limit || h.settled(rank, s) && rule.atLeast(k.Squares(), s) > limit
+		rank, enough = choose(rule, k.Squares(), s)
+		full = rank > limit || h.settled(rank, s) && atLeast(rule, k.Squares(), s) > limit
 		rank = min(rank, limit)
 		done := enough && h.settled(rank, s) && h.steady(rule, rank, s)
 		if full { // what is cut off is no approximation of the whole anyway
@@ -64,6 +65,9 @@ func (t truncator) truncate(x linalg.Source, name string, rule RankRule, s stats
 		k.Widen()
 	}
 	more := min(rank+t.probes, k.Size())
+	if _, ok := rule.Fixed(); !ok && rank*(rows+cols) > rows*cols {
+		full = true // factors are larger than the delta
+	}
 	result := &truncation{rank: rank, full: full, squares: append([]float64(nil), k.Squares()...)}
 	if s.delta2 == 0 || rank == 0 {
 		more = 0
@@ -85,13 +89,12 @@ func (t *truncation) next() linalg.Mat[float32] {
 	return unit
 }
 
-// limit returns the largest rank that makes sense: that of the matrix, and for
-// adaptive rules the one where factors are no smaller than the delta.
-func (t truncator) limit(rule RankRule, rows, cols int) int {
-	if rule.Kind == FixedRank {
-		return min(rule.N, rows, cols)
+// limit returns the largest rank that may be kept.
+func (t truncator) limit(rule lowrank.Rule, rows, cols int) int {
+	if n, ok := rule.Fixed(); ok {
+		return min(n, rows, cols)
 	}
-	return max(1, min(t.maxRank, rows*cols/max(1, rows+cols)))
+	return min(t.maxRank, rows, cols)
 }
 
 // blockUnit is what block sizes are multiples of: the rows of the largest
@@ -100,9 +103,9 @@ const blockUnit = 12
 
 // firstBlock returns the size of the first block of a basis: the rank and half
 // of it, at least 16, on top; for an adaptive rule what most adapters need.
-func firstBlock(rule RankRule, limit int) int {
-	n := 32
-	if rule.Kind == FixedRank || limit < n {
+func firstBlock(rule lowrank.Rule, limit int) int {
+	n := min(32, limit)
+	if _, ok := rule.Fixed(); ok {
 		n = limit
 	}
 	return (n + max(16, n/2) + blockUnit - 1) / blockUnit * blockUnit
@@ -168,10 +171,10 @@ func (h history) tail(rank int) (missing float64) {
 func series(x, rate float64) float64 { return x * rate / (1 - rate) }
 
 // steady reports whether the rule chose the same rank one block before.
-func (h history) steady(rule RankRule, rank int, s stats) bool {
-	if rule.Kind != AutoRank {
+func (h history) steady(rule lowrank.Rule, rank int, s stats) bool {
+	if rule != lowrank.Auto() {
 		return true
 	}
-	before, _ := rule.choose(h[max(0, len(h)-2)], s)
+	before, _ := choose(rule, h[max(0, len(h)-2)], s)
 	return before >= rank
 }

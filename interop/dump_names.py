@@ -405,17 +405,53 @@ def shrink(config, depth=0):
             shrink(sub, depth + 1)
 
 
+def with_heads(config):
+    shrink(config)
+    for c in (config, getattr(config, "text_config", None)):
+        if c is not None:
+            c.head_dim, c.num_key_value_heads = 64, c.num_attention_heads
+
+
+def with_vision(config):
+    shrink(config)
+    config.vision_config = transformers.SiglipVisionConfig(num_hidden_layers=2)
+
+
+def with_backbone(config):
+    config.use_timm_backbone, config.use_pretrained_backbone, config.backbone = False, False, None
+    config.backbone_config = transformers.ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
+
+
+def with_vocabulary(config):
+    shrink(config)
+    config.vocabulary_map = {"<image>": 4, "<|extra_200|>": 5, "IMGIMGA": 6}
+
+
+def with_layer_types(config):
+    shrink(config)
+    for c in (config, getattr(config, "text_config", None)):
+        if c is not None:
+            c.layer_types = ["full_attention", "conv"][: 1 if hasattr(c, "sliding_window") else 2] * 2
+
+
+def with_indices(config):
+    config.out_indices = [1, 2, 3, 4]
+
+
+# Some configs do not build a model as they come; what parts it has does not depend on what is changed.
+ATTEMPTS = [shrink, lambda config: None, with_heads, with_vision, with_backbone, with_vocabulary, with_layer_types, with_indices]
+
+
 def build(cls, model_type):
     error = None
-    for small in (True, False):
+    for attempt in ATTEMPTS:
         try:
             config = cls.config_class() if cls.config_class else CONFIG_MAPPING[model_type]()
-            if small:
-                shrink(config)
+            attempt(config)
             with torch.device("meta"):
                 return cls(config), None
         except Exception as e:
-            error = f"{type(e).__name__}: {e}".split("\n")[0]
+            error = error or f"{type(e).__name__}: {e}".strip().split("\n")[0]
     return None, error
 
 

@@ -14,6 +14,22 @@ type cell struct {
 	spacing              float64 // distance to the farther neighbour
 }
 
+// ends returns the ends of the cell of a dtype but F64, where they are exact.
+func (c cell) ends() (low, high float64) { return c.center - c.below, c.center + c.above }
+
+// gridCell is nearestCell where there is a grid.
+func gridCell(g *dtype.Grid, d dtype.DType, bits uint64) cell {
+	sign := d.SignBit()
+	m := bits &^ sign
+	v := g.Value(m)
+	outer := g.After(m) - v
+	inner := 0.0
+	if m > 0 {
+		inner = v - g.After(m-1)
+	}
+	return newCell(d, bits, v, inner, outer, 2*outer)
+}
+
 // nearestCell returns the cell of finite bits of d under rounding to nearest.
 func nearestCell(d dtype.DType, bits uint64) cell {
 	v, inner, outer := gaps(d, bits)

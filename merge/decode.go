@@ -2,14 +2,13 @@ package merge
 
 import (
 	"bytes"
-	"fmt"
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"sync/atomic"
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/record"
-	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/linalg"
 )
 
@@ -51,6 +50,9 @@ func (c *computer[T]) restoreRow(out, merged []byte, d []T, at place) error {
 		c.subtractRandom(out, merged, d, at)
 	default:
 		m.slow = c.everyElement(m.slow, len(merged))
+	}
+	if ch.halves() {
+		return c.restoreHalves(out, merged, d, at)
 	}
 	for _, j := range m.slow {
 		if err := c.restoreElement(int(j), out, merged, -float64(d[j]), at); err != nil {
@@ -126,6 +128,33 @@ func (c *computer[T]) settleRestored(out, merged []byte, at place) {
 	c.marks.slow = c.screen(c.marks.slow[:0], out, merged, at, c.settled)
 }
 
+// restoreHalves is restoreElement for the slow elements of a row of halves.
+func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
+	p := &c.marks.p
+	for _, j := range c.marks.slow {
+		first, last, ok := p.half(uint64(binary.LittleEndian.Uint16(merged[2*j:])), -float64(d[j]), at.bound*1.001+smallest[T]())
+		if !ok || c.change.inverse.record == nil {
+			if err := c.restoreElement(int(j), out, merged, -float64(d[j]), at); err != nil {
+				return err
+			}
+			continue
+		}
+		if first != last {
+			if first > last {
+				return c.change.inverse.missing(c.change, at.row, at.col+int(j))
+			}
+			c.marks.rows[at.line] = append(c.marks.rows[at.line], mark{at: at.at + int(j), first: first, last: uint64(last - first)})
+			continue
+		}
+		bits := uint16(first)
+		if first < 0 {
+			bits = uint16(-first-1) | 0x8000
+		}
+		binary.LittleEndian.PutUint16(out[2*j:], bits)
+	}
+	return nil
+}
+
 // restoreElement computes the base's value of element j of a row: its only
 // preimage, or a mark where there are several.
 func (c *computer[T]) restoreElement(j int, out, merged []byte, d float64, at place) error {
@@ -143,8 +172,13 @@ func (c *computer[T]) restoreElement(j int, out, merged []byte, d float64, at pl
 	p := c.probe(value, at.row, at.col+j, d, at.bound)
 	near := p.guess()
 	first, last := p.interval(near)
-	if last < first {
+	switch {
+	case last >= first:
+	case ch.inverse.record != nil:
 		return ch.inverse.missing(ch, at.row, at.col+j)
+	default: // it was merged otherwise: what comes nearest
+		first, last = near, near
+		ch.inverse.uncertain.Add(1)
 	}
 	if first < last {
 		c.marks.rows[at.line] = append(c.marks.rows[at.line], mark{at: at.at + j, first: first, value: uint64(max(first, min(near, last)) - first), last: uint64(last - first)})
@@ -175,11 +209,7 @@ func (c *computer[T]) restoreMark(part []byte, element int, m *mark) error {
 
 // missing is the error about an element that nothing merges to.
 func (v *inverse) missing(ch *change, row, col int) error {
-	what := fmt.Errorf("no value of the base becomes element [%d %d]", row, col)
-	if v.record == nil {
-		return &rule.Error{Tensor: ch.out.Name, Rule: "RC013", Err: what, Hint: "these adapters, with these weights, were not merged into this checkpoint"}
-	}
-	return v.record.Fault("RC013", ch.out.Name, "%w", what)
+	return v.record.Fault("RC013", ch.out.Name, "no value of the base becomes element [%d %d]", row, col)
 }
 
 // appendSet appends the positions of the bits that are set.

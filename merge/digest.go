@@ -15,8 +15,8 @@ import (
 	"github.com/loratool/loratool/internal/mmap"
 )
 
-// hashPieces computes the leaves of a mapped file on all processors.
-func hashPieces(leaves []record.Leaf, file []byte) error {
+// sumPieces sums up the pieces of a mapped file on all processors.
+func sumPieces(sums []record.Sum, file []byte) error {
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	var once sync.Once
@@ -24,8 +24,8 @@ func hashPieces(leaves []record.Leaf, file []byte) error {
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			err := mmap.Guard(func() {
-				for i := int(next.Add(1)) - 1; i < len(leaves); i = int(next.Add(1)) - 1 {
-					leaves[i] = record.SumPiece(pieceOf(file, i))
+				for i := int(next.Add(1)) - 1; i < len(sums); i = int(next.Add(1)) - 1 {
+					sums[i] = record.SumPiece(pieceOf(file, i))
 				}
 			})
 			if err != nil {

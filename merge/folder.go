@@ -49,8 +49,8 @@ func (p *Plan) writeOthers(d *publish.Dir, r *Report) error {
 			return err
 		}
 	}
-	if len(edits) > 0 && p.targets.base.config.Raw != nil {
-		config := edit(p.targets.base.config.Value, edits)
+	if len(edits) > 0 && p.targets.base.Config.Raw != nil {
+		config := edit(p.targets.base.Config.Value, edits)
 		if err := writeSmall(d, "config.json", append(config.AppendIndent(nil, "  "), '\n')); err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (p *Plan) configEdits() map[string]strictjson.Value {
 	}
 	if name, ok := torchNames[p.options.DType.String()]; ok && p.options.DType != 0 {
 		for _, field := range []string{"dtype", "torch_dtype"} {
-			if _, ok := p.targets.base.config.Value.Lookup(field); ok {
+			if _, ok := p.targets.base.Config.Value.Lookup(field); ok {
 				edits[field] = strictjson.Value{Kind: strictjson.String, Text: name}
 			}
 		}

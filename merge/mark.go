@@ -61,8 +61,11 @@ func (c *computer[T]) deltaDoubled(row, col int) (total doubled) {
 // cellOf returns the cell of the finite merged bits of an element.
 func (c *computer[T]) cellOf(bits uint64, row, col int) cell {
 	ch := c.change
-	if ch.random == nil {
-		return nearestCell(ch.out.DType, bits)
+	switch {
+	case ch.random == nil && ch.out.DType == dtype.F64:
+		return nearestCell(dtype.F64, bits)
+	case ch.random == nil:
+		return gridCell(&c.marks.p.out, ch.out.DType, bits)
 	}
 	return randomCell(ch.out.DType, bits, ch.random.uniform(ch.elementIndex(c.plane, row, col)))
 }
@@ -75,7 +78,7 @@ func (c *computer[T]) probe(bits uint64, row, col int, d, bound float64) *prober
 		gain, radius = c.change.dora.scaleOf(row, col)
 	}
 	p := &c.marks.p
-	p.start(c.change.in, c.cellOf(bits, row, col), gain, radius, d, bound*1.001+smallest[T]())
+	p.start(c.cellOf(bits, row, col), gain, radius, d, bound*1.001+smallest[T]())
 	c.at = [2]int{row, col}
 	return p
 }

@@ -50,6 +50,9 @@ type Options struct {
 	Names adapter.Rules
 	// Record is where the reversible record is written, "" for none.
 	Record string
+	// AllowBaseMismatch merges an adapter into another base than the one it is
+	// bound to.
+	AllowBaseMismatch bool
 	// Force replaces an output that exists.
 	Force bool
 	// Progress is called from several goroutines with the bytes written since

@@ -20,8 +20,10 @@ import (
 // the arithmetic: any other program finds the same interval.
 type prober struct {
 	in      dtype.DType
-	highest int64 // ordinal of the largest finite value
-	zero    int64 // what the ordinal −1 stands for where there is no −0
+	grid    dtype.Grid // of in, but for F64
+	out     dtype.Grid // of the merged dtype, but for F64
+	highest int64      // ordinal of the largest finite value
+	zero    int64      // what the ordinal −1 stands for where there is no −0
 	cell    cell
 	gain    float64 // positive; 1 without scaling
 	radius  float64 // ρ; 0 without scaling
@@ -33,11 +35,19 @@ type prober struct {
 	refine  func(p *prober) // computes refined at level 1 and exact at level 2
 }
 
-// start begins with an element.
-func (p *prober) start(in dtype.DType, c cell, gain, radius, d, e float64) {
-	if p.in != in || p.highest == 0 {
-		p.in, p.highest = in, int64(in.MaxMagnitude())
+// begin prepares for the elements of a change.
+func (p *prober) begin(in, out dtype.DType) {
+	p.in, p.highest = in, int64(in.MaxMagnitude())
+	if in != dtype.F64 {
+		p.grid = in.Grid()
 	}
+	if out != dtype.F64 {
+		p.out = out.Grid()
+	}
+}
+
+// start begins with an element.
+func (p *prober) start(c cell, gain, radius, d, e float64) {
 	if gain < 0 {
 		c, gain = c.negative(), -gain
 	}
@@ -156,6 +166,9 @@ func (p *prober) interval(near int64) (first, last int64) {
 	if p.gain == 0 {
 		return -p.highest - 1, p.highest
 	}
+	if first, last, ok := p.quick(); ok {
+		return first, last
+	}
 	switch p.side(near) {
 	case -1:
 		first = p.edge(near, 1, p.notBelow)
@@ -171,6 +184,22 @@ func (p *prober) interval(near int64) (first, last int64) {
 		return p.edge(last, -1, p.below) + 1, last
 	}
 	return p.edge(near, -1, p.below) + 1, p.edge(near, 1, p.above) - 1
+}
+
+// quick rounds the ends of the cell less the delta to the grid, and reports
+// whether the error of the delta cannot change the result.
+func (p *prober) quick() (first, last int64, ok bool) {
+	if p.gain != 1 || p.radius != 0 || p.in == dtype.F64 {
+		return 0, 0, false
+	}
+	low, high := p.cell.ends()
+	e := p.e + (math.Abs(p.cell.center)+p.cell.spacing+math.Abs(p.d))*0x1p-50
+	if !finite(p.d) || !finite(e) {
+		return 0, 0, false
+	}
+	low, high = low-p.d, high-p.d
+	first, last = p.grid.Ceil(low-e), p.grid.Floor(high+e)
+	return first, last, first == p.grid.Ceil(low+e) && last == p.grid.Floor(high-e)
 }
 
 // What is beyond the finite values is below or above all cells.

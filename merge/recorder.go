@@ -2,7 +2,6 @@ package merge
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -24,7 +23,7 @@ type recorder struct {
 	buffer *bufio.Writer
 	w      *record.Writer
 	head   record.Head
-	leaves [][]record.Leaf // of the base's shards
+	sums   [][]record.Sum // of the base's shards
 
 	lock sync.Mutex
 	open *assembly // the tensor in work
@@ -48,7 +47,7 @@ func (p *Plan) startRecord() (*recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &recorder{plan: p, file: f, buffer: bufio.NewWriterSize(f.Handle(), 1<<20), leaves: make([][]record.Leaf, len(p.base.Shards()))}
+	r := &recorder{plan: p, file: f, buffer: bufio.NewWriterSize(f.Handle(), 1<<20), sums: make([][]record.Sum, len(p.base.Shards()))}
 	if r.w, err = record.NewWriter(r.buffer); err == nil {
 		err = r.begin()
 	}
@@ -86,7 +85,7 @@ func (r *recorder) begin() error {
 			return err
 		}
 		h.Base.Shards = append(h.Base.Shards, record.Shard{Name: s.Name, Bytes: s.File.Size(), Header: header, Raw: int64(len(raw))})
-		r.leaves[i] = make([]record.Leaf, record.Pieces(s.File.Size()))
+		r.sums[i] = make([]record.Sum, record.Pieces(s.File.Size()))
 	}
 	for _, f := range r.plan.files {
 		for _, s := range f.segments {
@@ -108,9 +107,9 @@ func (p *Plan) isRecorded(ch *change) bool {
 // A fileRecorder observes the writing of one file of the output.
 type fileRecorder struct {
 	*recorder
-	base    []byte        // the shard that lies where the file will, nil if none does
-	merged  []record.Leaf // of the file
-	old     []record.Leaf // of the shard
+	base    []byte       // the shard that lies where the file will, nil if none does
+	merged  []record.Sum // of the file
+	old     []record.Sum // of the shard
 	pending map[int64]pendingChunk
 	next    int64
 }
@@ -122,9 +121,9 @@ type pendingChunk struct {
 
 // observe returns the observer of file i of the plan.
 func (r *recorder) observe(i int) *fileRecorder {
-	f := &fileRecorder{recorder: r, merged: make([]record.Leaf, record.Pieces(r.plan.files[i].size)), pending: map[int64]pendingChunk{}}
+	f := &fileRecorder{recorder: r, merged: make([]record.Sum, record.Pieces(r.plan.files[i].size)), pending: map[int64]pendingChunk{}}
 	if r.plan.options.MaxShardBytes == 0 {
-		f.base, f.old = r.plan.base.Shards()[i].File.Mapped(), r.leaves[i]
+		f.base, f.old = r.plan.base.Shards()[i].File.Mapped(), r.sums[i]
 	}
 	return f
 }
@@ -157,20 +156,14 @@ func (f *fileRecorder) chunk(start int64, data []byte, fragments []*fragment) er
 	}
 }
 
-// hash computes the leaves of a chunk, and those of the base beside it.
+// hash sums up the pieces of a chunk, and those of the base beside it.
 func (f *fileRecorder) hash(start int64, data []byte) {
 	for at := 0; at < len(data); at += record.PieceBytes {
 		piece := data[at:min(at+record.PieceBytes, len(data))]
 		i := (start + int64(at)) / record.PieceBytes
 		f.merged[i] = record.SumPiece(piece)
-		if int(i) >= len(f.old) {
-			continue
-		}
-		old := pieceOf(f.base, int(i))
-		if bytes.Equal(piece, old) {
-			f.old[i] = f.merged[i]
-		} else {
-			f.old[i] = record.SumPiece(old)
+		if int(i) < len(f.old) {
+			f.old[i] = record.SumPiece(pieceOf(f.base, int(i)))
 		}
 	}
 }
@@ -192,25 +185,25 @@ func (f *fileRecorder) finish(name string, size int64) error {
 	if guard != nil {
 		return guard
 	}
-	return f.addMerged(name, size, f.merged)
+	return f.addMerged(name, "", size, f.merged)
 }
 
-func (r *recorder) addMerged(name string, size int64, leaves []record.Leaf) error {
-	pieces, err := r.w.Put(record.ShortLeaves(leaves))
+func (r *recorder) addMerged(name, same string, size int64, sums []record.Sum) error {
+	pieces, err := r.w.Put(record.Join(sums))
 	if err != nil {
 		return err
 	}
-	r.head.Merged = append(r.head.Merged, record.Merged{Name: name, Bytes: size, Digest: record.Root(leaves), Pieces: pieces})
+	r.head.Merged = append(r.head.Merged, record.Merged{Name: name, Same: same, Bytes: size, Digest: record.Digest(sums), Pieces: pieces})
 	return nil
 }
 
 // clone records a shard that is copied as it is.
 func (r *recorder) clone(i int, name string) error {
 	f := r.plan.base.Shards()[i].File
-	if err := hashPieces(r.leaves[i], f.Mapped()); err != nil {
+	if err := sumPieces(r.sums[i], f.Mapped()); err != nil {
 		return err
 	}
-	return r.addMerged(name, f.Size(), r.leaves[i])
+	return r.addMerged(name, r.plan.base.Shards()[i].Name, f.Size(), r.sums[i])
 }
 
 // add appends a fragment to the record of its tensor.
@@ -324,11 +317,11 @@ func (r *recorder) commit() (size int64, err error) {
 	}
 	for i, s := range r.plan.base.Shards() {
 		if r.plan.options.MaxShardBytes > 0 {
-			if err := hashPieces(r.leaves[i], s.File.Mapped()); err != nil {
+			if err := sumPieces(r.sums[i], s.File.Mapped()); err != nil {
 				return 0, err
 			}
 		}
-		r.head.Base.Shards[i].Digest = record.Root(r.leaves[i])
+		r.head.Base.Shards[i].Digest = record.Digest(r.sums[i])
 	}
 	if err := r.w.Finish(&r.head); err != nil {
 		return 0, err

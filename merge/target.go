@@ -7,52 +7,9 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/checkpoint"
-	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
-	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/text"
 )
-
-// baseView is a checkpoint and its config as the resolver sees it.
-type baseView struct {
-	tensorTable
-	config *checkpoint.Config // of no fields if there is no config.json
-}
-
-// A tensorTable is what must be known of a base to find what adapters do to
-// it: a checkpoint, or what a record says of one.
-type tensorTable interface {
-	Lookup(name string) (shard int, t safetensors.Tensor, ok bool)
-	Names() []string
-	Dir() string
-}
-
-func newBaseView(c *checkpoint.Checkpoint) (baseView, error) {
-	config, err := c.Config()
-	if config == nil {
-		config = &checkpoint.Config{}
-	}
-	return baseView{c, config}, err
-}
-
-// ModelType implements adapter.Base.
-func (b baseView) ModelType() string { return b.config.ModelType() }
-
-// Architectures implements adapter.Base.
-func (b baseView) Architectures() []string { return b.config.Architectures() }
-
-// Setting implements adapter.Base.
-func (b baseView) Setting(path ...string) (string, bool) { return b.config.Setting(path...) }
-
-// TieWordEmbeddings implements adapter.Base.
-func (b baseView) TieWordEmbeddings() (tied, present bool) { return b.config.TieWordEmbeddings() }
-
-// Shape implements adapter.Base.
-func (b baseView) Shape(name string) ([]int, dtype.DType, bool) {
-	_, t, ok := b.Lookup(name)
-	return t.Shape, t.DType, ok
-}
 
 // A target collects what all adapters do to one tensor of the output.
 type target struct {
@@ -82,7 +39,7 @@ type replacement struct {
 
 // targets gathers the targets of all adapters.
 type targets struct {
-	base    baseView
+	base    adapter.View
 	options Options
 	byName  map[string]*target
 	names   []string // in the order of first use
@@ -111,7 +68,7 @@ func (ts *targets) at(name string) *target {
 	return t
 }
 
-func gatherTargets(view baseView, adapters []Weighted, o Options) (*targets, error) {
+func gatherTargets(view adapter.View, adapters []Weighted, o Options) (*targets, error) {
 	ts := &targets{base: view, options: o, byName: map[string]*target{}, used: map[string]bool{}}
 	for i := range adapters {
 		if err := ts.addAdapter(&adapters[i]); err != nil {

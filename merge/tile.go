@@ -29,7 +29,7 @@ type computer[T linalg.Float] struct {
 	plane   int
 	laid    []laidTerm[T]
 
-	left      []T
+	left, run []T
 	d, part   []T
 	w, lo, hi []T
 	other     []byte
@@ -67,6 +67,9 @@ func newComputer64(l *layoutCache[float64]) *computer[float64] {
 func (c *computer[T]) fill(dst []byte, ch *change, first, last int, s *Stats) error {
 	size := ch.rows * ch.cols
 	width := ch.to().Bits() / 8
+	if ch.inverse != nil || c.fragment != nil {
+		c.marks.p.begin(ch.in, ch.out.DType)
+	}
 	for first < last {
 		plane := first / size
 		end := min(last, (plane+1)*size)
@@ -152,7 +155,7 @@ func (c *computer[T]) delta(row, rows, col, cols int) error {
 	for i := range c.laid {
 		l := &c.laid[i]
 		c.left = grow(c.left, rows*l.rank)
-		if !gather(c.left, &l.term, row, rows) {
+		if !gather(c.left, &l.term, row, rows, &c.run) {
 			continue
 		}
 		for j := range rows {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/record"
@@ -29,7 +30,7 @@ type Unmerge struct {
 	adapters []Weighted
 	record   *record.Reader // nil: without a record
 	options  UnmergeOptions
-	base     tensorTable
+	base     adapter.Tensors
 	targets  *targets
 	files    []restoredFile
 	entries  map[string]record.Tensor // of the record, by kind and name
@@ -86,7 +87,7 @@ func NewUnmerge(merged *checkpoint.Checkpoint, adapters []Weighted, r *record.Re
 	if err != nil {
 		return nil, err
 	}
-	if u.targets, err = gatherTargets(baseView{base, config}, u.adapters, merge); err != nil {
+	if u.targets, err = gatherTargets(adapter.View{Tensors: base, Config: config}, u.adapters, merge); err != nil {
 		return nil, err
 	}
 	for _, t := range r.Tensors {
@@ -143,11 +144,11 @@ func (u *Unmerge) addFile(f *restoredFile) error {
 	return nil
 }
 
-// sameFile returns the path of the merged file that has the digest of f.
+// sameFile returns the path of the merged file that has the bytes of f.
 func (u *Unmerge) sameFile(f *restoredFile) string {
 	for _, m := range u.record.Merged {
 		for _, s := range u.merged.Shards() {
-			if m.Digest == f.digest && m.Bytes == f.size && s.Name == m.Name {
+			if m.Same == f.name && m.Bytes == f.size && s.Name == m.Name {
 				return s.File.Path()
 			}
 		}

@@ -24,7 +24,7 @@ type recordedBase struct {
 	names   []string
 }
 
-// Lookup, Names and Dir implement tensorTable.
+// Lookup, Names and Dir implement adapter.Tensors.
 func (b *recordedBase) Lookup(name string) (int, safetensors.Tensor, bool) {
 	shard, ok := b.shards[name]
 	if !ok {
@@ -193,23 +193,23 @@ func checkMergedFile(r *record.Reader, m record.Merged, f *safetensors.File) err
 	if f.Size() != m.Bytes {
 		return r.Fault("RC011", "", "file %q has %d bytes, it had %d", m.Name, f.Size(), m.Bytes)
 	}
-	leaves := make([]record.Leaf, record.Pieces(m.Bytes))
-	if err := hashPieces(leaves, f.Mapped()); err != nil {
+	sums := make([]record.Sum, record.Pieces(m.Bytes))
+	if err := sumPieces(sums, f.Mapped()); err != nil {
 		return err
 	}
-	if record.Root(leaves) == m.Digest {
+	if record.Digest(sums) == m.Digest {
 		return nil
 	}
-	if m.Pieces.Len != int64(len(record.ShortLeaves(leaves))) {
-		return r.Fault("RC006", "", "file %q: %d bytes of digests for %d pieces", m.Name, m.Pieces.Len, len(leaves))
+	if m.Pieces.Len != int64(len(record.Join(sums))) {
+		return r.Fault("RC006", "", "file %q: %d bytes of sums for %d pieces", m.Name, m.Pieces.Len, len(sums))
 	}
-	short, err := r.Read(m.Pieces)
+	joined, err := r.Read(m.Pieces)
 	if err != nil {
 		return err
 	}
-	i := record.FirstDifference(leaves, short)
+	i := record.FirstDifference(sums, joined)
 	if i < 0 {
-		return r.Fault("RC011", "", "file %q has digest %s, it had %s", m.Name, record.Root(leaves), m.Digest)
+		return r.Fault("RC011", "", "file %q has digest %s, it had %s", m.Name, record.Digest(sums), m.Digest)
 	}
 	return r.Fault("RC011", "", "file %q was changed: %s", m.Name, tensorsIn(f.Header(), int64(i)*record.PieceBytes))
 }

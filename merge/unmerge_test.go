@@ -206,9 +206,9 @@ func TestUnmergeDType(t *testing.T) {
 			x, y := values(r, from, 0.5, 16, 33), values(r, from, 0.5, 5, 20)
 			for _, v := range []safetensors.NamedData{x, y} {
 				w := from.Bits() / 8
-				putBits(v.Data[:w], from.SignBit())     // −0
+				putBits(v.Data[:w], from.SignBit())      // −0
 				putBits(v.Data[w:2*w], from.SignBit()-1) // a NaN with all its bits set
-				putBits(v.Data[2*w:3*w], 1)             // the smallest value
+				putBits(v.Data[2*w:3*w], 1)              // the smallest value
 			}
 			writeTensors(t, base, named("x.weight", x), named("other", y))
 			a := writeAdapter(t, map[string]any{"r": 2}, named("x.lora_A.weight", values(r, dtype.F32, 0.1, 2, 33)), named("x.lora_B.weight", values(r, dtype.F32, 0.1, 16, 2)))

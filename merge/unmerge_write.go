@@ -101,9 +101,9 @@ func (u *Unmerge) writeFile(ctx context.Context, out string) error {
 
 // restore writes a file of the base and compares it with its digest: RC014.
 func (u *Unmerge) restore(ctx context.Context, w *writer, f *os.File, plan restoredFile) error {
-	leaves := leafObserver(make([]record.Leaf, record.Pieces(plan.size)))
+	sums := sumObserver(make([]record.Sum, record.Pieces(plan.size)))
 	if u.record != nil {
-		w.observer = leaves
+		w.observer = sums
 	}
 	if _, err := w.file(ctx, f, plan.segments); err != nil {
 		return err
@@ -111,17 +111,17 @@ func (u *Unmerge) restore(ctx context.Context, w *writer, f *os.File, plan resto
 	if u.record == nil {
 		return nil
 	}
-	if root := record.Root(leaves); root != plan.digest {
+	if root := record.Digest(sums); root != plan.digest {
 		return u.record.Fault("RC014", "", "file %q would have digest %s, the base's has %s", plan.name, root, plan.digest)
 	}
 	return nil
 }
 
-// A leafObserver hashes the chunks of a file.
-type leafObserver []record.Leaf
+// A sumObserver sums up the chunks of a file.
+type sumObserver []record.Sum
 
 // chunk implements observer.
-func (o leafObserver) chunk(start int64, data []byte, _ []*fragment) error {
+func (o sumObserver) chunk(start int64, data []byte, _ []*fragment) error {
 	for at := 0; at < len(data); at += record.PieceBytes {
 		o[(start+int64(at))/record.PieceBytes] = record.SumPiece(data[at:min(at+record.PieceBytes, len(data))])
 	}

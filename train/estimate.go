@@ -2,6 +2,8 @@ package train
 
 import (
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/internal/strictjson"
@@ -26,23 +28,41 @@ type Estimate struct {
 // Memory returns the sum of what must be in memory.
 func (e *Estimate) Memory() int64 { return e.Weights + e.Optimizer + e.Activation }
 
-// EstimateConfig says what a run on a model of this config.json takes, with
-// weights of so many bytes each.
-func EstimateConfig(config strictjson.Value, bytesEach int, o Options) (*Estimate, error) {
+// maxConfig bounds a config.json that is read without its weights.
+const maxConfig = 8 << 20
+
+// EstimateConfig says what a run takes on a model of which there is a
+// config.json, in the dtype that it names.
+func EstimateConfig(path string, o Options) (*Estimate, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	if err != nil {
+		return nil, err
+	}
+	config, err := strictjson.Limits{NonFinite: true}.Decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", text.Quote(path), err)
+	}
 	d, err := model.Describe(config)
 	if err != nil {
 		return nil, err
 	}
-	return estimate(d, int64(bytesEach)*d.Parameters(), o)
+	return estimate(d, bytesEach(config)*d.Parameters(), o)
 }
 
-// EstimateBase says what a run on a base takes.
-func EstimateBase(base *checkpoint.Checkpoint, o Options) (*Estimate, error) {
-	d, err := describe(base)
-	if err != nil {
-		return nil, err
+// bytesEach is the size of a value of the dtype that a config names; that is
+// float32 if it names none.
+func bytesEach(config strictjson.Value) int64 {
+	for _, name := range []string{"dtype", "torch_dtype"} {
+		if v, ok := config.Lookup(name); ok && (v.Text == "bfloat16" || v.Text == "float16") {
+			return 2
+		}
 	}
-	return estimate(d, base.Size(), o)
+	return 4
 }
 
 func estimate(d *model.Desc, weights int64, o Options) (*Estimate, error) {

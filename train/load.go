@@ -87,6 +87,39 @@ func apply(m *model.Model, a *dialect.File) error {
 	return nil
 }
 
+// Begin sets the updates to those of an adapter with the same modules, rank
+// and scaling, from which the training goes on. Options.Init must say so.
+func (t *Trainer) Begin(a *dialect.File) error {
+	if t.o.Method != LoRA || t.o.Init != "adapter" {
+		return fmt.Errorf("method %s with init %s does not begin with an adapter", t.o.Method, t.o.Init)
+	}
+	byPath := map[string]*adapter.Module{}
+	for _, x := range a.Modules {
+		byPath[x.Path] = x
+	}
+	for _, u := range t.m.LoRAs() {
+		x := byPath[u.Path]
+		switch {
+		case x == nil:
+			return fmt.Errorf("adapter has no module %s", text.Quote(u.Path))
+		case x.Rank != u.Rank || float32(x.Scaling()) != u.Scaling || (x.Magnitude != nil) != t.o.DoRA:
+			return fmt.Errorf("module %s of the adapter has rank %d and scaling %g, the run %d and %g, or DoRA in one only",
+				text.Quote(x.Path), x.Rank, x.Scaling(), u.Rank, u.Scaling)
+		case x.A.Elements() != u.A.Rows*u.A.Cols || x.B.Elements() != u.Bt.Rows*u.Bt.Cols:
+			return fmt.Errorf("module %s: factors of shape %v and %v do not fit the base", text.Quote(x.Path), x.A.Shape, x.B.Shape)
+		}
+		t.m.SetFactors(u, decode(x.A), decode(x.B))
+		if x.Magnitude != nil {
+			t.m.SetMagnitude(u, decode(*x.Magnitude))
+		}
+		delete(byPath, u.Path)
+	}
+	for path := range byPath {
+		return fmt.Errorf("module %s of the adapter is not trained by this run", text.Quote(path))
+	}
+	return nil
+}
+
 func applyModule(m *model.Model, l *model.Linear, x *adapter.Module) error {
 	if len(x.A.Shape) != 2 || len(x.B.Shape) != 2 || x.A.Shape[1] != l.In || x.B.Shape[0] != l.Out || x.A.Shape[0] != x.B.Shape[1] {
 		return fmt.Errorf("module %s: factors of shape %v and %v for a linear of %d to %d", text.Quote(x.Path), x.A.Shape, x.B.Shape, l.In, l.Out)

@@ -45,7 +45,7 @@ type Update struct {
 	Dropout float64
 	RsLoRA  bool // scaling α/√r
 	DoRA    bool
-	Init    string // "default" or "pissa"
+	Init    string // "default", "pissa", or "adapter" for the values of one, see Begin
 }
 
 // Special says how many special tokens a prefix method has, and how wide the
@@ -89,6 +89,7 @@ type Options struct {
 	Special
 	Optimizer
 	Loop
+	Device  Device
 	Workers int // goroutines
 }
 
@@ -137,8 +138,8 @@ func (o *Options) Check() error {
 		return fmt.Errorf("alpha is %g", o.Alpha)
 	case o.DoRA && o.Dropout > 0:
 		return fmt.Errorf("DoRA with dropout is not supported")
-	case o.Init != "default" && o.Init != "pissa":
-		return fmt.Errorf("init %q: default or pissa", o.Init)
+	case o.Init != "default" && o.Init != "pissa" && o.Init != "adapter":
+		return fmt.Errorf("init %q: default, pissa or adapter", o.Init)
 	case o.Init == "pissa" && o.DoRA:
 		return fmt.Errorf("DoRA with the init of PiSSA is not supported")
 	case o.Steps == 0 && o.Epochs == 0:

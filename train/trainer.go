@@ -9,7 +9,6 @@ import (
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/train/internal/backend"
-	"github.com/loratool/loratool/train/internal/backend/cpu"
 	"github.com/loratool/loratool/train/internal/data"
 	"github.com/loratool/loratool/train/internal/model"
 )
@@ -57,10 +56,11 @@ func New(base *checkpoint.Checkpoint, samples, held Source, o Options) (*Trainer
 			return nil, fmt.Errorf("held-out data: %w", err)
 		}
 	}
-	if err := enoughMemory(d, &t.o, base); err != nil {
+	device, err := o.Device.open(d, &t.o, base)
+	if err != nil {
 		return nil, err
 	}
-	if t.m, err = model.Open(cpu.New(o.Workers), d, weights{base}); err != nil {
+	if t.m, err = model.Open(device, d, weights{base}); err != nil {
 		return nil, err
 	}
 	if err := prepare(t.m, &t.o); err != nil {

@@ -156,7 +156,7 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 		if first == nil {
 			first = a
 		}
-		adapters, inputs = append(adapters, compose.Weighted{Adapter: a.Adapter, Weight: weight}), append(inputs, name)
+		adapters, inputs = append(adapters, compose.Weighted{Adapter: a.Adapter, Weight: weight}), append(inputs, a.Source)
 	}
 	reporter := progress.New(stderr, mode)
 	options.Progress = reporter.Start("compose")

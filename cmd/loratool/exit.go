@@ -46,6 +46,9 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 		fmt.Fprintf(stderr, "loratool: interrupted; %s\n", what)
 		return signalExit(i.signal)
 	}
+	if e, ok := errors.AsType[statusError](err); ok {
+		return e.status // the output has said it
+	}
 	for _, e := range each(err) {
 		fmt.Fprintf(stderr, "loratool: %s\n", oneLine(e.Error()))
 		if hint := hintFor(e); hint != "" {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,14 +13,14 @@ import (
 	"github.com/loratool/loratool/diff"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/internal/lowrank"
 	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/internal/text"
 )
 
 type extractOptions struct {
+	rankFlags
 	output   string
-	rank     string
-	rankFor  []string
 	include  []string
 	exclude  []string
 	save     []string
@@ -49,13 +49,10 @@ as they are written. Tensors that did not change are skipped; what the adapter
 does not carry (norms, biases, other shapes) is listed with its size, and the
 last line says what share of the whole change it carries.
 
---rank is a number, or one of
-  auto          the singular values above the rounding noise of TUNED's dtype
-  energy=0.95   the fewest that carry this share of ‖change‖²
-  error=0.05    the fewest that miss at most this share of ‖change‖
-  budget=200MB  those of all modules that lower the error most in this size
+` + "` + rankHelp + `" + `
 
-Rules but for a number give at most --max-rank. Patterns match the paths of
+For auto, the noise is the rounding of TUNED to its dtype. Rules but for a
+number give at most --max-rank. Patterns match the paths of
 modules or the names of tensors; a star matches dots too.
 
 ` + exitHelp,
@@ -68,8 +65,7 @@ modules or the names of tensors; a star matches dots too.
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "`path` of the adapter folder to write")
-	f.StringVar(&o.rank, "rank", "auto", "`rule` for the rank: a number, auto, energy=, error= or budget=")
-	f.StringArrayVar(&o.rankFor, "rank-for", nil, "`GLOB=RULE`: another rule for the modules that match (may be repeated)")
+	o.rankFlags.add(f, "`rank` of the factors: a number, auto, energy=, error=, ratio= or budget= (default auto)")
 	f.StringArrayVar(&o.include, "include", nil, "extract only what matches this `glob` (may be repeated)")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "leave out what matches this `glob` (may be repeated)")
 	f.StringArrayVar(&o.save, "modules-to-save", nil, "store modules that match this `glob` whole (may be repeated)")
@@ -110,6 +106,7 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 	if o.dryRun {
 		return printExtractPlan(stdout, plan.Summary(), o.json)
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	start := time.Now()
 	x, err := plan.Run(ctx)
 	reporter.Done()
@@ -121,7 +118,7 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 		return fmt.Errorf("no adapter to write: %s", x.Report.Nothing())
 	}
 	x.Adapter.Base = args[0]
-	write := dialect.WriteOptions{Inputs: args, Force: o.force}
+	write := dialect.WriteOptions{Config: x.Config, Inputs: args, Force: o.force}
 	if err := dialect.WritePEFT(o.output, x.Adapter, write); err != nil {
 		return err
 	}
@@ -152,16 +149,11 @@ func (o extractOptions) parse() (p diff.ExtractOptions, err error) {
 	if o.output == "" && !o.dryRun {
 		return p, usagef("no output: -o OUT names the adapter folder to write")
 	}
-	if p.Rank, err = diff.ParseRankRule(o.rank); err != nil {
-		return p, usagef("--rank %w", err)
-	}
-	for _, s := range o.rankFor {
-		pattern, value, _ := strings.Cut(s, "=")
-		rule, err := diff.ParseRankRule(value)
-		if err != nil || rule.Kind == diff.BudgetRank {
-			return p, usagef("--rank-for %q: expected GLOB=RULE, such as '*.mlp.*=16' or '*.q_proj=energy=0.9'", s)
-		}
-		p.RankFor = append(p.RankFor, diff.RankFor{Pattern: pattern, Rule: rule})
+	p.Rank = lowrank.Rules{Rule: lowrank.Auto()}
+	if rules, err := o.rankFlags.parse(); err != nil {
+		return p, err
+	} else if rules != nil {
+		p.Rank = *rules
 	}
 	for _, list := range [][]string{o.include, o.exclude, o.save} {
 		for _, pattern := range list {

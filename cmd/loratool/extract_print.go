@@ -80,7 +80,7 @@ func printCertificates(w io.Writer, r diff.ExtractReport) {
 	for _, c := range r.Modules {
 		rank := strconv.Itoa(c.Rank)
 		if c.FullRank {
-			rank = "full, cut at " + rank
+			rank = "full, kept " + rank
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t  %s\n", rank, text.Ratio(c.Relative), text.Ratio(c.Error), text.Percent(c.Energy),
 			text.Ratio(c.NoiseFloor), text.Ratio(c.StableRank), text.Ratio(c.Largest), text.Ratio(c.Next), text.Quote(c.Module))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/merge"
 )
 
 // openOptions says where this process finds models.
@@ -19,4 +20,29 @@ func openAdapter(path string) (*dialect.File, error) {
 		return nil, err
 	}
 	return dialect.Open(found)
+}
+
+// openWeighted opens adapters given as ADAPTER[=WEIGHT].
+func openWeighted(args []string) (adapters []merge.Weighted, closeAll func(), err error) {
+	var opened []*dialect.File
+	closeAll = func() {
+		for _, a := range opened {
+			a.Close()
+		}
+	}
+	for _, arg := range args {
+		path, weight, err := splitWeight(arg)
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		a, err := openAdapter(path)
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		opened = append(opened, a)
+		adapters = append(adapters, merge.Weighted{Adapter: a.Adapter, Weight: weight})
+	}
+	return adapters, closeAll, nil
 }

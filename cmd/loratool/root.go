@@ -31,15 +31,23 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
 	cmd.AddCommand(
+		newBindCmd(),
 		newComposeCmd(),
 		newDemoCmd(),
+		newDiffCmd(),
 		newExtractCmd(),
 		newGenerateCmd(),
 		newInspectCmd(),
 		newMergeCmd(),
+		newNamesCmd(),
+		newNormalizeCmd(),
+		newPlainCmd(),
 		newRerankCmd(),
+		newRulesCmd(),
 		newTokenizeCmd(),
 		newTrainCmd(),
+		newUnmergeCmd(),
+		newValidateCmd(),
 		newVersionCmd(),
 	)
 	return cmd

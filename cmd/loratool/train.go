@@ -20,7 +20,7 @@ import (
 type trainOptions struct {
 	train.Options
 	base, data, eval, output string
-	method, schedule         string
+	method, schedule, init   string
 	warmup, config, device   string
 	progress                 string
 	alpha                    float64
@@ -71,14 +71,14 @@ generate).
 }
 
 func runTrain(ctx context.Context, o trainOptions, stdout, stderr io.Writer) error {
+	if o.dryRun {
+		return o.printEstimate(stdout)
+	}
 	base, err := checkpoint.Open(o.base, openOptions())
 	if err != nil {
 		return err
 	}
 	defer base.Close()
-	if o.dryRun {
-		return o.printEstimate(stdout, base)
-	}
 	if err := o.checkOutput(); err != nil {
 		return err
 	}

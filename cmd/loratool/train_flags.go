@@ -28,7 +28,7 @@ func (o *trainOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.RsLoRA, "rslora", false, "scale by alpha/√rank")
 	f.BoolVar(&o.DoRA, "dora", false, "train magnitudes of rows too (DoRA)")
 	f.Float64Var(&o.LoRAPlus, "lora-plus", o.LoRAPlus, "learning rate of B over that of A (LoRA+)")
-	f.StringVar(&o.Init, "init", o.Init, "`start` of A and B: default (A random, B zero), or pissa, written as an ordinary adapter of twice the rank")
+	f.StringVar(&o.init, "init", o.Init, "`start` of A and B: default (A random, B zero), pissa, written as an ordinary adapter of twice the rank, or the path of an adapter")
 	f.IntVar(&o.Prefix, "prefix", o.Prefix, "special tokens before the text (preembed, prelayer)")
 	f.IntVar(&o.Infix, "infix", 0, "special tokens between prompt and completion")
 	f.IntVar(&o.Bottleneck, "bottleneck", o.Bottleneck, "width of the adapters (adapterh)")
@@ -125,6 +125,9 @@ func (o *trainOptions) parse(set func(string) bool) (err error) {
 				return usagef("--%s has no effect with --method %s", name, o.method)
 			}
 		}
+	}
+	if o.Init = o.init; o.Init != "default" && o.Init != "pissa" {
+		o.Init = "adapter"
 	}
 	if share, ok := strings.CutSuffix(o.warmup, "%"); ok {
 		o.WarmupShare, err = strconv.ParseFloat(share, 64)

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/loratool/loratool/format/checkpoint"
@@ -55,8 +57,16 @@ func (r *trainReport) print(w io.Writer) {
 }
 
 // printEstimate prints what --dry-run finds.
-func (o *trainOptions) printEstimate(w io.Writer, base *checkpoint.Checkpoint) error {
-	e, err := train.EstimateBase(base, o.Options)
+func (o *trainOptions) printEstimate(w io.Writer) error {
+	folder, err := checkpoint.Locate(o.base, openOptions())
+	if err != nil {
+		return err
+	}
+	config := folder
+	if info, err := os.Stat(folder); err == nil && info.IsDir() {
+		config = filepath.Join(folder, "config.json")
+	}
+	e, err := train.EstimateConfig(config, o.Options)
 	if err != nil {
 		return err
 	}

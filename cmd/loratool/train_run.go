@@ -52,10 +52,23 @@ func (o *trainOptions) prepare(base *checkpoint.Checkpoint, stderr io.Writer) (*
 		fmt.Fprintf(stderr, "loratool: warning: of %s, %d are longer than %d tokens and were cut, %d have nothing to learn and were left out\n",
 			count(c.Samples, "sample"), c.Shortened, t.MaxLen(), c.Dropped)
 	}
-	if o.resume {
+	switch {
+	case o.resume:
 		err = t.Resume(o.state())
+	case o.Init == "adapter":
+		err = o.begin(t)
 	}
 	return t, err
+}
+
+// begin starts from the values of an adapter.
+func (o *trainOptions) begin(t *train.Trainer) error {
+	a, err := openAdapter(o.init)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return t.Begin(a)
 }
 
 // A stopped error reports a run that was interrupted and can go on.

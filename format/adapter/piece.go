@@ -74,7 +74,7 @@ type MapUse struct {
 // String says it in words, with the origin of the map.
 func (m MapUse) String() string {
 	by := "by the " + m.How
-	if strings.HasPrefix(m.How, "map ") {
+	if strings.HasPrefix(m.How, "map ") && m.How != "map "+names.FileKey {
 		by += " (transformers " + names.Version() + ")"
 	}
 	if m.Modules == 1 {

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -153,7 +154,7 @@ func (c *peftConfig) scale(a *adapter.Adapter, m *adapter.Module) error {
 		m.Rank = rank // one expert's share; the base says how many there are
 		return nil
 	}
-	if m.Rank != rank {
+	if m.Rank != rank && !c.unread["r"] && !c.unread["rank_pattern"] {
 		return fault(a, "AD012", m.A.Name, "shape %v, config says rank %d", m.A.Shape, rank)
 	}
 	return nil
@@ -197,16 +198,16 @@ func (c *peftConfig) scaleCandidates(a *adapter.Adapter, m *adapter.Module) erro
 // extras attaches the DoRA magnitude and the bias of B (AD031).
 func (c *peftConfig) extras(a *adapter.Adapter, g *group, m *adapter.Module) error {
 	if t, ok := g.parts[partMagnitude]; ok {
-		if !c.dora {
-			return fault(a, "AD031", t.Name, "a DoRA magnitude, but use_dora is not set")
+		if !c.dora && !c.unread["use_dora"] {
+			c.contradiction(a, "AD031", t.Name, "a DoRA magnitude, but use_dora is not set")
 		}
 		m.Magnitude = &t
 	} else if c.dora {
 		return fault(a, "AD031", m.A.Name, "use_dora is set, but module %q has no magnitude", m.Path)
 	}
 	if t, ok := g.parts[partBias]; ok {
-		if !c.loraBias {
-			return fault(a, "AD020", t.Name, "a bias of B, but lora_bias is not set")
+		if !c.loraBias && !c.unread["lora_bias"] {
+			c.contradiction(a, "AD020", t.Name, "a bias of B, but lora_bias is not set")
 		}
 		m.Bias = &t
 	} else if c.loraBias {
@@ -218,6 +219,15 @@ func (c *peftConfig) extras(a *adapter.Adapter, g *group, m *adapter.Module) err
 		}
 	}
 	return nil
+}
+
+// contradiction notes a tensor that PEFT drops without a word, because the
+// config does not ask for it. Whoever applies the adapter must know which of
+// the two is meant.
+func (c *peftConfig) contradiction(a *adapter.Adapter, id rule.ID, tensor, what string) {
+	a.Warnings = append(a.Warnings, &rule.Error{File: a.Source, Tensor: tensor, Rule: id, Milder: rule.Warning, Err: errors.New(what)})
+	a.Refusals = append(a.Refusals, &rule.Unsupported{File: a.Source, Rule: id, What: fmt.Sprintf("tensor %q (%s)", tensor, what),
+		Hint: "correct the config, or remove the tensor"})
 }
 
 // tokenRows attaches trained rows to their indices, which only the config has.

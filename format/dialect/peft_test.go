@@ -195,7 +195,6 @@ func TestAdapterErrors(t *testing.T) {
 		{"two adapters", plain, []safetensors.NamedData{tensor("x.lora_A.one.weight", 1, 2, 3), tensor("y.lora_A.two.weight", 1, 2, 3)}, "AD024"},
 		{"empty", plain, []safetensors.NamedData{tensor("x.lora_A.weight", 1, 0), b}, "AD025"},
 		{"nothing", plain, nil, "AD026"},
-		{"magnitude without use_dora", plain, []safetensors.NamedData{a, b, tensor("x.lora_magnitude_vector", 1, 4)}, "AD031"},
 		{"use_dora without magnitude", `{"peft_type":"LORA","r":2,"use_dora":true}`, []safetensors.NamedData{a, b}, "AD031"},
 		{"token rows", plain, []safetensors.NamedData{tensor("e.token_adapter.trainable_tokens_delta", 1, 2, 3)}, "AD046"},
 	} {

@@ -1,10 +1,14 @@
 package dtype
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+)
 
 // Value returns the value of the bits of a Float dtype; NaN loses its payload
 // and sign.
-func (d DType) Value(bits uint64) float64 { return d.float().value(bits) }
+func (d DType) Value(b uint64) float64 { return d.float().value(b) }
 
 // MaxMagnitude returns the bits of the largest finite value of a Float dtype.
 func (d DType) MaxMagnitude() uint64 { return d.float().max }
@@ -14,6 +18,79 @@ func (d DType) SignBit() uint64 { return d.float().sign }
 
 // NegativeZero reports whether a Float dtype has a negative zero.
 func (d DType) NegativeZero() bool { return !d.float().fnuz }
+
+// A Grid is the finite values of a Float dtype as points of the number line,
+// by their ordinals. It is made once and then fast.
+type Grid struct {
+	shift    uint    // how much shorter the mantissa is than a float64's
+	rebias   uint64  // what shifted magnitudes of normal values lack to float64 bits
+	normal   uint64  // the smallest normal magnitude
+	normal64 uint64  // its float64 bits
+	scale    float64 // value of the magnitude 1
+	inverse  float64 // of scale
+	most     int64   // the largest magnitude
+}
+
+// Grid returns the grid of a Float dtype other than F64, which float64 can not
+// look between.
+func (d DType) Grid() Grid {
+	l := d.float()
+	if l.mantissa == 52 {
+		panic("dtype: no grid of F64")
+	}
+	e := l.emin - l.mantissa
+	return Grid{shift: l.shift(), rebias: l.rebias(), normal: 1 << uint(l.mantissa), normal64: l.rebias() + 1<<52, scale: pow2(e), inverse: pow2(-e), most: int64(l.max)}
+}
+
+// Value returns the value of a magnitude.
+func (g *Grid) Value(magnitude uint64) float64 {
+	if magnitude >= g.normal {
+		return math.Float64frombits(magnitude<<(g.shift&63) + g.rebias)
+	}
+	return float64(magnitude) * g.scale
+}
+
+// After returns the number halfway between a magnitude and the next.
+func (g *Grid) After(magnitude uint64) float64 {
+	if magnitude >= g.normal {
+		return math.Float64frombits((2*magnitude+1)<<((g.shift-1)&63) + g.rebias)
+	}
+	return (float64(magnitude) + 0.5) * g.scale
+}
+
+// Ceil returns the first ordinal whose value is not below x; beyond the finite
+// values, the one after the last. A zero has two ordinals.
+func (g *Grid) Ceil(x float64) int64 {
+	if x > 0 {
+		return g.up(x)
+	}
+	return -g.down(math.Abs(x)) - 1
+}
+
+// Floor returns the last ordinal whose value is not above x.
+func (g *Grid) Floor(x float64) int64 {
+	if x < 0 {
+		return -g.up(-x) - 1
+	}
+	return g.down(math.Abs(x))
+}
+
+// up rounds a positive number away from zero, down toward it.
+func (g *Grid) up(x float64) int64 {
+	u := math.Float64bits(x)
+	if u < g.normal64 {
+		return int64(math.Ceil(x * g.inverse))
+	}
+	return min(int64((u-g.rebias+(1<<(g.shift&63)-1))>>(g.shift&63)), g.most+1)
+}
+
+func (g *Grid) down(x float64) int64 {
+	u := math.Float64bits(x)
+	if u < g.normal64 {
+		return int64(x * g.inverse)
+	}
+	return min(int64((u-g.rebias)>>(g.shift&63)), g.most)
+}
 
 // Coarser appends to dst the indices of the elements, of those at a and b in
 // order, for which the exponent of the next smaller magnitude than a's is
@@ -28,28 +105,29 @@ func (d DType) Coarser(dst []int32, a, b []byte) []int32 {
 		sign |= l.sign << (8 * at)
 		exponent |= (l.sign - 1) >> uint(l.mantissa) << uint(l.mantissa) << (8 * at)
 	}
-	lanes := 8 / l.width
-	whole := len(a) / 8 * 8
-	for at := 0; at < whole; at += 8 {
-		x := binary.LittleEndian.Uint64(a[at:])
-		y := binary.LittleEndian.Uint64(b[at:])
+	lanes := int32(8 / l.width)
+	width := bits.TrailingZeros(uint(8 * l.width)) // of a lane, as a shift
+	x, y, at := a, b[:len(a)], int32(0)
+	for ; len(x) >= 32 && len(y) >= 32; x, y, at = x[32:], y[32:], at+4*lanes {
 		// The sign bits are set, so that no lane borrows from the next; that of
 		// the difference stays where the exponent is not below.
-		r := ((x|sign)-one)&(exponent|sign) - y&exponent
-		if r&sign == sign {
+		r0 := (((binary.LittleEndian.Uint64(x)|sign)-one)&(exponent|sign) - binary.LittleEndian.Uint64(y)&exponent) & sign
+		r1 := (((binary.LittleEndian.Uint64(x[8:])|sign)-one)&(exponent|sign) - binary.LittleEndian.Uint64(y[8:])&exponent) & sign
+		r2 := (((binary.LittleEndian.Uint64(x[16:])|sign)-one)&(exponent|sign) - binary.LittleEndian.Uint64(y[16:])&exponent) & sign
+		r3 := (((binary.LittleEndian.Uint64(x[24:])|sign)-one)&(exponent|sign) - binary.LittleEndian.Uint64(y[24:])&exponent) & sign
+		if r0&r1&r2&r3 == sign {
 			continue
 		}
-		for k := range lanes {
-			if r>>(8*k*l.width)&l.sign == 0 {
-				dst = append(dst, int32(at/l.width+k))
+		for k, r := range [4]uint64{r0, r1, r2, r3} {
+			for r ^= sign; r != 0; r &= r - 1 {
+				dst = append(dst, at+int32(k)*lanes+int32(bits.TrailingZeros64(r)>>width))
 			}
 		}
 	}
-	for at := whole; at < len(a); at += l.width {
-		x, y := d.Bits64(a[at:], 0), d.Bits64(b[at:], 0)
-		e := exponent & (l.sign - 1)
-		if x&(l.sign-1) == 0 || (x&(l.sign-1)-1)&e < y&e {
-			dst = append(dst, int32(at/l.width))
+	for i := int(at); i < len(a)/l.width; i++ {
+		x, y := d.Bits64(a, i)&(l.sign-1), d.Bits64(b, i)
+		if e := exponent & (l.sign - 1); x == 0 || (x-1)&e < y&e {
+			dst = append(dst, int32(i))
 		}
 	}
 	return dst

@@ -57,6 +57,10 @@ func (b *Bits) Finish() []byte {
 // bits for one number, k or k+1 bits for n numbers, 2^k ≤ n < 2^(k+1). Every
 // number is as likely as the next, so this is within 0.09 bits of the entropy.
 func (b *Bits) PutIndex(v, last uint64) {
+	if last == 1 {
+		b.Put(v, 1)
+		return
+	}
 	if last == math.MaxUint64 {
 		b.Put(v&0xffffffff, 32)
 		b.Put(v>>32, 32)

@@ -2,51 +2,55 @@ package record
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"hash/crc32"
 )
 
-// PieceBytes is the size of a leaf of a tree digest; the last leaf of a file
-// may be shorter.
+// PieceBytes is the size of the pieces of a weights file that are summed up on
+// their own; the last one may be shorter.
 const PieceBytes = 4 << 20
 
-// A Leaf is the SHA-256 of one piece of a file.
-type Leaf = [sha256.Size]byte
+// A Sum is the check sum of a piece: its CRC-32C and its CRC-32. Together they
+// find every change of up to 64 bits in a row, and miss one in 2^64 of others.
+// They guard against accidents, at the speed of memory: who wants to forge a
+// checkpoint can forge its record too.
+type Sum [8]byte
 
-// SumPiece returns the leaf of a piece.
-func SumPiece(piece []byte) Leaf { return sha256.Sum256(piece) }
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Root returns the tree digest of a file: the SHA-256 of its leaves, one after
-// the other, in hexadecimal. Pieces can be hashed in any order and by several
-// processors.
-func Root(leaves []Leaf) string {
-	h := sha256.New()
-	for i := range leaves {
-		h.Write(leaves[i][:])
-	}
-	return hex.EncodeToString(h.Sum(nil))
+// SumPiece returns the check sum of a piece.
+func SumPiece(piece []byte) (s Sum) {
+	binary.LittleEndian.PutUint32(s[:], crc32.Checksum(piece, castagnoli))
+	binary.LittleEndian.PutUint32(s[4:], crc32.ChecksumIEEE(piece))
+	return s
 }
 
-// Pieces returns the number of leaves of a file of so many bytes.
-func Pieces(size int64) int { return int((size + PieceBytes - 1) / PieceBytes) }
-
-// shortLeaf is how much of a leaf a record keeps to tell which piece of a
-// merged file differs; the tree digest proves that none does.
-const shortLeaf = 8
-
-// ShortLeaves returns the beginnings of leaves.
-func ShortLeaves(leaves []Leaf) []byte {
-	b := make([]byte, 0, shortLeaf*len(leaves))
-	for i := range leaves {
-		b = append(b, leaves[i][:shortLeaf]...)
+// Join puts sums one after the other.
+func Join(sums []Sum) []byte {
+	b := make([]byte, 0, len(sums)*len(Sum{}))
+	for i := range sums {
+		b = append(b, sums[i][:]...)
 	}
 	return b
 }
 
-// FirstDifference returns the first leaf that does not begin as short says, or
-// -1.
-func FirstDifference(leaves []Leaf, short []byte) int {
-	for i := range leaves {
-		if string(leaves[i][:shortLeaf]) != string(short[i*shortLeaf:(i+1)*shortLeaf]) {
+// Digest returns the digest of a file: the SHA-256 of the sums of its pieces,
+// in hexadecimal.
+func Digest(sums []Sum) string {
+	d := sha256.Sum256(Join(sums))
+	return hex.EncodeToString(d[:])
+}
+
+// Pieces returns the number of pieces of a file of so many bytes.
+func Pieces(size int64) int { return int((size + PieceBytes - 1) / PieceBytes) }
+
+// FirstDifference returns the first of the sums that is not the one joined, or
+// −1.
+func FirstDifference(sums []Sum, joined []byte) int {
+	const n = len(Sum{})
+	for i := range sums {
+		if string(sums[i][:]) != string(joined[i*n:(i+1)*n]) {
 			return i
 		}
 	}

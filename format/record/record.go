@@ -76,7 +76,7 @@ type Base struct {
 type Shard struct {
 	Name   string `json:"name"`
 	Bytes  int64  `json:"bytes"`
-	Digest string `json:"digest"` // tree digest
+	Digest string `json:"digest"` // see Digest
 	Header Blob   `json:"header"` // zstd, with the eight bytes of its length
 	Raw    int64  `json:"header_bytes"`
 }
@@ -85,8 +85,9 @@ type Shard struct {
 type Merged struct {
 	Name   string `json:"name"`
 	Bytes  int64  `json:"bytes"`
-	Digest string `json:"digest"` // tree digest
-	Pieces Blob   `json:"pieces"` // the first eight bytes of each leaf
+	Digest string `json:"digest"`         // see Digest
+	Same   string `json:"same,omitempty"` // the shard of the base that has the same bytes
+	Pieces Blob   `json:"pieces"`         // the sum of each piece
 }
 
 // Kinds of Tensor.

@@ -108,6 +108,9 @@ func compactWY(t, vt Mat[float64], tau []float64) {
 // R returns the k×n upper triangular factor. The caller must not change it.
 func (q *QR) R() Mat[float64] { return q.r }
 
+// Rows returns the number of rows of Q.
+func (q *QR) Rows() int { return q.vt.Cols }
+
 // Mul computes C ← Q·X for X of k rows. C is m×X.Cols with ColStride 1 and
 // shares no memory with X.
 func (q *QR) Mul(c, x Mat[float64]) {

@@ -13,6 +13,9 @@ func main() {
 		addBounds(v)
 		update(v)
 		peak(v)
+		if v.size == 4 {
+			expSum(v)
+		}
 	}
 	build.Generate()
 }

@@ -133,20 +133,6 @@ func (m *Map) parameter(name string, e entry) (Parameter, error) {
 	return p, nil
 }
 
-// Parameters lists every parameter in memory, sorted by name. Those that
-// cannot be found have their error instead of blocks.
-func (m *Map) Parameters(each func(p Parameter, err error)) {
-	m.build()
-	all := make([]string, 0, len(m.index))
-	for name := range m.index {
-		all = append(all, name)
-	}
-	slices.SortFunc(all, compareNatural)
-	for _, name := range all {
-		each(m.parameter(name, m.index[name]))
-	}
-}
-
 // Inverse returns the parameter of a name on disk, as an adapter of older
 // transformers has it, where the checkpoint was saved with the names of
 // memory, or with others that lead there: the elements of the tensor that

@@ -48,7 +48,7 @@ func (m *Map) Refused() error { return m.refused }
 // A Family is a key of the map that applies to the checkpoint, or to a part of
 // it.
 type Family struct {
-	Key   string // such as "mixtral", or "names file" for the user's rules
+	Key   string // such as "mixtral", or FileKey
 	Scope string // path of the part of the model, "" for all of it
 	Rules int
 }
@@ -69,7 +69,7 @@ func For(model Model, rules Rules) (*Map, error) {
 		return nil, err
 	}
 	m := &Map{model: model}
-	m.add("names file", "", rules.transforms)
+	m.add(FileKey, "", rules.transforms)
 	root, nodes := data.structure(model)
 	m.prefix = root.Prefix
 	seen := map[string][]string{}

@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// FileKey is the key of the user's rules.
+const FileKey = "names file"
+
 // Rules are the user's additions to the map.
 type Rules struct{ transforms []*transform }
 
@@ -80,7 +83,7 @@ func userTransform(from, to []string, ops []Op) (*transform, error) {
 			return nil, fmt.Errorf("operation %q is not known", op.Op)
 		}
 	}
-	t := &transform{key: "names file", from: from, to: to, ops: ops}
+	t := &transform{key: FileKey, from: from, to: to, ops: ops}
 	for i, pattern := range from {
 		re, err := regexp.Compile("(" + pattern + ")")
 		if err != nil {

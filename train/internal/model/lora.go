@@ -52,7 +52,7 @@ func (m *Model) AddLoRA(l *Linear, o LoRAOptions) (*LoRA, error) {
 		&Param{Name: u.Path + ".lora_A", Value: u.A.Top(o.Rank), Grad: u.dA.Top(o.Rank)},
 		&Param{Name: u.Path + ".lora_B", Value: u.Bt.Top(o.Rank), Grad: u.dBt.Top(o.Rank), Up: true})
 	if o.DoRA {
-		m.params = append(m.params, &Param{Name: u.Path + ".lora_magnitude_vector", Value: u.Magnitude, Grad: u.dMagnitude, Vector: true})
+		m.params = append(m.params, &Param{Name: u.Path + ".lora_magnitude_vector", Value: u.Magnitude, Grad: u.dMagnitude})
 	}
 	return u, nil
 }

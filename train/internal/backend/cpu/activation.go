@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"github.com/loratool/loratool/internal/linalg"
 	"github.com/loratool/loratool/train/internal/backend"
 )
 
@@ -19,8 +20,9 @@ func (b *Backend) rows3(x, y, z backend.Mat, f func(x, y, z []float32)) {
 func (b *Backend) SwiGLUFwd(h, g, u backend.Mat) {
 	writable(h)
 	b.rows3(h, g, u, func(h, g, u []float32) {
-		for j, x := range g {
-			h[j] = float32(x*sigmoid(x)) * u[j]
+		linalg.ExpSum(h, g, -1, 0)
+		for j, e := range h {
+			h[j] = g[j] / (1 + e) * u[j]
 		}
 	})
 }
@@ -30,8 +32,11 @@ func (b *Backend) SwiGLUBwd(g, u, dh backend.Mat) {
 	writable(g)
 	writable(u)
 	b.rows3(g, u, dh, func(g, u, dh []float32) {
-		for j, x := range g {
-			a := sigmoid(x)
+		buf := b.buffer(len(g))
+		defer b.release(buf)
+		linalg.ExpSum(*buf, g, -1, 0)
+		for j, e := range *buf {
+			x, a := g[j], 1/(1+e)
 			d, v := dh[j], u[j]
 			u[j] = d * float32(x*a)
 			g[j] = float32(float32(d*v)*a) * (1 + float32(x*(1-a)))
@@ -49,22 +54,32 @@ const (
 func (b *Backend) GELUFwd(y, x backend.Mat) {
 	writable(y)
 	b.rows3(y, x, x, func(y, x, _ []float32) {
+		buf := b.buffer(len(x))
+		defer b.release(buf)
+		geluTanh(*buf, x)
 		for j, v := range x {
-			y[j] = float32(v/2) * (1 + geluTanh(v))
+			y[j] = float32(v/2) * (1 + (*buf)[j])
 		}
 	})
 }
 
-func geluTanh(x float32) float32 {
-	return tanh(geluRoot * (x + float32(geluCubic*float32(float32(x*x)*x))))
+// geluTanh computes t = tanh(√(2/π)·(x + 0.044715x³)).
+func geluTanh(t, x []float32) {
+	for j, v := range x {
+		t[j] = geluRoot * (v + float32(geluCubic*float32(float32(v*v)*v)))
+	}
+	tanh(t)
 }
 
 // GELUBwd: dy ← dy·( (1+t)/2 + x/2·(1−t²)·√(2/π)(1+3·0.044715x²) ).
 func (b *Backend) GELUBwd(dy, x backend.Mat) {
 	writable(dy)
 	b.rows3(dy, x, x, func(dy, x, _ []float32) {
+		buf := b.buffer(len(x))
+		defer b.release(buf)
+		geluTanh(*buf, x)
 		for j, v := range x {
-			t := geluTanh(v)
+			t := (*buf)[j]
 			inner := geluRoot * (1 + float32(3*geluCubic*float32(v*v)))
 			slope := float32((1+t)/2) + float32(float32(v/2)*float32(float32((1-t)*(1+t))*inner))
 			dy[j] *= slope

@@ -92,8 +92,8 @@ func (b *Backend) AttnFwd(o, stat, q, k, v backend.Mat, segments []backend.Segme
 // rest. It returns the largest scaled score and the sum of exponentials.
 func softmax(row []float32, lo, hi int, scale float32) (top, sum float32) {
 	x := row[lo:hi]
-	top = float32(largest(x) * scale)
-	sum = expSum(x, x, scale, top)
+	top = float32(linalg.Max(x) * scale)
+	sum = linalg.ExpSum(x, x, scale, top)
 	scaleRow(x, 1/sum)
 	clear(row[:lo])
 	clear(row[hi:])
@@ -148,7 +148,7 @@ func (g *gradients) block(s share, buf []float32, head, from, rows int) {
 // scoreGrad turns a row of scores into probabilities and a row of dP into dS.
 func scoreGrad(p, ds []float32, lo, hi int, scale, top, sum, d float32) {
 	x := p[lo:hi]
-	expSum(x, x, scale, top)
+	linalg.ExpSum(x, x, scale, top)
 	r := 1 / sum
 	g := ds[lo:hi]
 	for j, e := range x {

@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 
+	"github.com/loratool/loratool/internal/linalg"
 	"github.com/loratool/loratool/train/internal/backend"
 )
 
@@ -28,14 +29,14 @@ func (b *Backend) CrossEntropy(loss, logits backend.Mat, targets []int32, scale,
 // crossEntropyRow returns the loss of one row and overwrites it: with p =
 // softmax(x) and q = (1−e)·onehot + e/n, dx = scale·(p − q).
 func crossEntropyRow(x []float32, target int, scale, smoothing float32, grad bool) float32 {
-	top := largest(x)
+	top := linalg.Max(x)
 	hit, n := float64(x[target]), float64(len(x))
 	mean := 0.0
 	if smoothing != 0 {
 		sum, _ := moments(x)
 		mean = sum / n
 	}
-	sum := expSum(x, x, 1, top)
+	sum := linalg.ExpSum(x, x, 1, top)
 	logSum := float64(top) + math.Log(float64(sum))
 	e := float64(smoothing)
 	loss := logSum - float64((1-e)*hit) - float64(e*mean)

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/internal/progress"
+	"github.com/loratool/loratool/internal/text"
+	"github.com/loratool/loratool/merge"
+)
+
+type unmergeOptions struct {
+	output   string
+	record   string
+	lossy    bool
+	json     bool
+	force    bool
+	progress string
+}
+
+func newUnmergeCmd() *cobra.Command {
+	var o unmergeOptions
+	cmd := &cobra.Command{
+		Use:        "unmerge MERGED ADAPTER[=WEIGHT]...",
+		Short:      "Take adapters out of a merged checkpoint and restore its base",
+		SuggestFor: []string{"restore", "subtract", "unfuse"},
+		Long: `unmerge gives back the base of a checkpoint that merge --record wrote, byte for
+byte, with the header, the order of tensors and the files beside the weights.
+The adapters are those that were merged, with the same weights, in any order.
+The digests of record, adapters and merged files are compared before anything is
+written, and those of the base before the output gets its name.
+
+Without a record the base cannot be known: several values of it become the same
+merged one. --lossy subtracts what was added, takes the value in the middle
+where there are several, and says how many elements are uncertain.
+
+` + exitHelp,
+		Example: `  loratool merge ./base ./my-adapter -o ./merged --record ./merged.rec
+  loratool unmerge ./merged ./my-adapter --record ./merged.rec -o ./restored`,
+		Args: args(2, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runUnmerge(cmd.Context(), args, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.output, "output", "o", "", "`path` of the file or folder to write")
+	f.StringVar(&o.record, "record", "", "`file` that merge --record wrote")
+	f.BoolVar(&o.lossy, "lossy", false, "subtract without a record, which is not exact")
+	f.BoolVar(&o.json, "json", false, "print the report as JSON")
+	f.BoolVar(&o.force, "force", false, "replace an output that exists")
+	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
+	return cmd
+}
+
+func (o unmergeOptions) check() (progress.Mode, error) {
+	mode, err := progress.ParseMode(o.progress)
+	switch {
+	case err != nil:
+		return mode, usageError{err}
+	case o.output == "":
+		return mode, usagef("no output: -o OUT names the file or folder to write")
+	case o.record == "" && !o.lossy:
+		return mode, usagef("no record: --record FILE names what merge --record wrote; --lossy subtracts without one")
+	case o.record != "" && o.lossy:
+		return mode, usagef("--lossy is for want of a record, and --record names one")
+	}
+	return mode, nil
+}
+
+func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, stderr io.Writer) error {
+	mode, err := o.check()
+	if err != nil {
+		return err
+	}
+	merged, err := checkpoint.Open(args[0], openOptions())
+	if err != nil {
+		return err
+	}
+	defer merged.Close()
+	adapters, closeAll, err := openWeighted(args[1:])
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	start := time.Now()
+	var plan *merge.Unmerge
+	if o.lossy {
+		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force})
+	} else {
+		record, file, openErr := merge.OpenRecord(o.record)
+		if openErr != nil {
+			return openErr
+		}
+		defer file.Close()
+		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force})
+	}
+	if err != nil {
+		return err
+	}
+	reporter := progress.New(stderr, mode)
+	update, total := reporter.Start("unmerge"), plan.Bytes()
+	var done atomic.Int64
+	plan.OnProgress(func(n int64) { update(done.Add(n), total) })
+	report, err := plan.Write(ctx, o.output)
+	reporter.Done()
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(stdout, report)
+	}
+	printUnmerge(stdout, stderr, report, time.Since(start))
+	return nil
+}
+
+func printUnmerge(stdout, stderr io.Writer, r *merge.UnmergeReport, took time.Duration) {
+	for _, n := range r.Notes {
+		fmt.Fprintf(stdout, "note: %s\n", oneLine(n))
+	}
+	if !r.Exact {
+		fmt.Fprintf(stderr, "loratool: warning: %d of %d elements are uncertain: several values of the base become the merged one\n", r.Uncertain, r.Elements)
+		fmt.Fprintf(stdout, "subtracted from %s, not exact; %s in %s\n", count(r.Tensors, "tensor"), text.Bytes(r.Bytes), took.Round(time.Millisecond))
+		return
+	}
+	fmt.Fprintf(stdout, "restored %s of %s, every file has the digest of the base's; %s in %s\n",
+		count(r.Tensors, "tensor"), count(r.Files, "file"), text.Bytes(r.Bytes), took.Round(time.Millisecond))
+}
