@@ -192,7 +192,7 @@ func TestAdapterErrors(t *testing.T) {
 		{"vector", plain, []safetensors.NamedData{tensor("x.lora_A.weight", 1, 6), b}, "AD014"},
 		{"integers", plain, []safetensors.NamedData{i32, b}, "AD015"},
 		{"two spellings", plain, []safetensors.NamedData{a, b, tensor("x.lora_A.default.weight", 1, 2, 3)}, "AD023"},
-		{"two adapters", plain, []safetensors.NamedData{tensor("x.lora_A.one.weight", 1, 2, 3), tensor("y.lora_A.two.weight", 1, 2, 3)}, "AD024"},
+		{"two adapters", plain, []safetensors.NamedData{tensor("x.lora_A.one.weight", 1, 2, 3), tensor("y.lora_A.two.weight", 1, 2, 3)}, "AD047"},
 		{"empty", plain, []safetensors.NamedData{tensor("x.lora_A.weight", 1, 0), b}, "AD025"},
 		{"nothing", plain, nil, "AD026"},
 		{"use_dora without magnitude", `{"peft_type":"LORA","r":2,"use_dora":true}`, []safetensors.NamedData{a, b}, "AD031"},
