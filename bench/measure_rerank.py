@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 torch.set_num_threads(2)
 ROUNDS = 5
 SHAPES = {
-    "1B": (2048, 8192, 512, 2),
+    "1B": (2048, 8192, 512, 1),
     "8B": (4096, 14336, 1024, 32),
 }
 
@@ -95,7 +95,7 @@ def rerank(a):
     seconds = best(command)
     report = json.loads(subprocess.run([*command, "--json", "--force"], check=True, capture_output=True, text=True).stdout)
     same = {m["name"]: m["rank"] for m in report["modules"]} == ranks
-    print("\nRe-rank by energy=0.9, two layers of the 1B shape (14 modules, r = 16):\n")
+    print("\nRe-rank by energy=0.9, one layer of the 1B shape (7 modules, r = 16):\n")
     print("| what | seconds | times loratool |\n|---|---|---|")
     print(f"| loratool rerank, whole command, best of {ROUNDS} | {seconds:.3f} | 1 |")
     print(f"| torch.linalg.svd of the dense deltas | {dense:.1f} | {dense / seconds:.0f} |")
