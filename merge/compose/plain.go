@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/lowrank"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // An Origin says what an adapter's initialisation took out of the base: one of
@@ -162,9 +165,10 @@ func startModule(a *adapter.Adapter, u adapter.Update, base *checkpoint.Checkpoi
 	if start.noTranspose && slices.ContainsFunc(u.Pieces, func(p adapter.Piece) bool { return p.Transposed }) {
 		return nil, refused
 	}
-	w, err := weightOf(base, u)
-	if err != nil {
-		return nil, err
+	var w lowrank.Mat
+	var err error
+	if fault := mmap.Guard(func() { w, err = weightOf(base, u) }); fault != nil || err != nil {
+		return nil, cmp.Or(err, fault)
 	}
 	b0, a0 := start.factors(w, m.Rank, m.Scaling(), workers)
 	m.B = adapter.NewTensor(dtype.F64, []int{w.Rows, m.Rank}, b0)
