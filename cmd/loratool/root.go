@@ -29,7 +29,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
 	cmd.AddCommand(newVersionCmd())
-	cmd.AddCommand(newUnmergeCmd(), newVerifyMergeCmd())
+	cmd.AddCommand(newUnmergeCmd(), newVerifyMergeCmd(), newSwapCmd())
 	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
 	return cmd
 }
