@@ -7,7 +7,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_COUNT ?= 5000
 FAULT_KILLS ?= 100
 
-.PHONY: test check interop bench fault build
+.PHONY: test check interop cuda-sim bench fault build
 
 # Unit, golden and command tests.
 test:
@@ -22,9 +22,15 @@ check:
 interop:
 	interop/run.sh
 
+# The CUDA backend through a simulator of the driver. Needs g++ and clang-19;
+# no GPU.
+cuda-sim:
+	tools/cuda_sim.sh
+
 # Kills, full disks, interrupts and truncated inputs. Needs Linux; what needs
 # root (small file systems) or strace says NOT RUN without it.
 fault:
+	$(GO) test -tags fault -count=1 -run 'Hostile|Large|Index' ./format/checkpoint ./merge
 	$(GO) test -tags fault -count=1 -timeout 30m -v ./test/fault -kills='$(FAULT_KILLS)'
 
 # Times beside cp and PEFT, written to bench/RESULTS.md.

@@ -32,52 +32,164 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k",
+		"internal/report", "testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train",
+		"train/corpus", "format/binding", "format/note", "format/normalize", "format/validate", "spec",
+		"internal/strictjson",
 	},
 	"merge": {
-		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/record", "format/rule",
-		"internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
+		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
+		"format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson", "internal/text",
+		"format/adapter/names", "internal/philox", "format/binding", "format/record",
+	},
+	"merge/compose": {
+		"format/adapter", "format/checkpoint", "format/dtype", "format/note", "format/rule", "internal/linalg",
+		"internal/lowrank", "internal/philox", "internal/text",
 	},
 	"diff": {
-		"format", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/linalg", "internal/text",
+		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype",
+		"format/rule", "internal/linalg", "internal/lowrank", "internal/mmap", "internal/report", "internal/text",
 	},
 	"format": {
 		"format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
 		"internal/strictjson",
 	},
 	"format/dialect": {
-		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule",
-		"internal/publish", "internal/strictjson", "internal/text",
+		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/publish",
+		"internal/strictjson", "internal/text", "format/note",
 	},
-	"format/adapter":      {"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text"},
-	"format/checkpoint":   {"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text"},
-	"format/record":       {"format/rule", "internal/strictjson"},
-	"format/safetensors":  {"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text"},
-	"format/dtype":        {"format/rule", "internal/text"},
-	"format/rule":         {"internal/text"},
-	"internal/linalg":     {},
-	"internal/mmap":       {},
-	"internal/progress":   {"internal/text"},
-	"internal/publish":    {"internal/text"},
+	"format/adapter": {
+		"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text",
+		"format/adapter/names", "format/note",
+	},
+	"format/checkpoint": {
+		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text",
+	},
+	"format/safetensors": {
+		"format/dtype", "format/rule", "internal/mmap", "internal/strictjson", "internal/text",
+	},
+	"format/dtype": {
+		"format/rule", "internal/text",
+	},
+	"format/rule": {
+		"internal/text",
+	},
+	"internal/linalg": {},
+	"internal/lowrank": {
+		"internal/linalg", "internal/text",
+	},
+	"internal/mmap": {},
+	"internal/progress": {
+		"internal/text",
+	},
+	"internal/publish": {
+		"internal/text",
+	},
+	"internal/philox": {},
+	"internal/report": {
+		"internal/text",
+	},
 	"internal/strictjson": {},
 	"internal/text":       {},
-	"test/fault":          {}, // drives the built command only
-	"bench/shapes":        {"format/dtype", "format/safetensors"},
+	"test/digests": {
+		"format/dtype", "format/safetensors",
+	},
+	"test/fault": {}, // drives the built command only
+	"bench/shapes": {
+		"format/dtype", "format/safetensors",
+	},
+	"format/adapter/names": {
+		"format/dtype", "format/rule", "internal/text",
+	},
+	"train": {
+		"train/internal/backend", "train/internal/backend/cpu", "train/internal/backend/cuda", "train/internal/data",
+		"train/internal/model", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
+		"format/dtype", "format/rule", "internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+	},
+	"train/internal/model": {
+		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
+		"internal/text",
+	},
+	"train/corpus": {
+		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
+	},
+	"train/internal/tokenizer": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/chat": {
+		"format/rule", "internal/strictjson",
+	},
+	"train/internal/data": {},
+	"train/internal/backend": {
+		"format/dtype",
+	},
+	"train/internal/backend/cuda": {
+		"train/internal/backend", "format/dtype", "format/rule", "train/internal/backend/cpu",
+	},
+	"train/internal/backend/cpu": {
+		"train/internal/backend", "format/dtype", "internal/linalg",
+	},
+	"spec": {
+		"format/rule",
+	},
+	"spec/internal/vectors": {
+		"merge", "format/dialect", "format/checkpoint",
+	},
+	"format/normalize": {
+		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note",
+		"format/rule",
+	},
+	"format/validate": {
+		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",
+		"format/dtype", "format/rule", "internal/mmap", "internal/text",
+	},
+	"format/binding": {
+		"format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors", "format/dtype",
+		"format/rule", "internal/mmap", "internal/publish", "internal/strictjson",
+	},
+	"format/note": {
+		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson",
+	},
+	"interop/logits": {
+		"train", "format/checkpoint", "format/dialect", "format/dtype",
+	},
+	"format/record": {
+		"format/rule", "internal/strictjson",
+	},
 }
 
 // thirdParty says which packages may import a module of others. A row that
 // ends in ".go" allows one file.
 var thirdParty = map[string][]string{
-	"github.com/edsrzf/mmap-go":         {"internal/mmap"},
-	"github.com/klauspost/compress":     {"format/record"},
-	"github.com/nlpodyssey/safetensors": {"format/safetensors/nlpodyssey.go"},
-	"github.com/spf13/cobra":            {"cmd/loratool"},
-	"github.com/spf13/pflag":            {"cmd/loratool"},
-	"golang.org/x/sys":                  {"format/dtype", "internal/linalg", "internal/mmap", "internal/publish", "merge"},
-	"golang.org/x/term":                 {"cmd/loratool", "internal/progress"},
-	"gonum.org/v1/gonum":                {"diff", "internal/linalg"},
-	"golang.org/x/text":                 {"format/safetensors"},
+	"github.com/edsrzf/mmap-go": {
+		"internal/mmap",
+	},
+	"github.com/nlpodyssey/safetensors": {
+		"format/safetensors/nlpodyssey.go",
+	},
+	"github.com/spf13/cobra": {
+		"cmd/loratool",
+	},
+	"github.com/spf13/pflag": {
+		"cmd/loratool",
+	},
+	"golang.org/x/sys": {
+		"format/dtype", "internal/linalg", "internal/mmap", "internal/publish", "merge",
+	},
+	"golang.org/x/term": {
+		"cmd/loratool", "internal/progress",
+	},
+	"gorgonia.org/cu": {
+		"train/internal/backend/cuda",
+	},
+	"gonum.org/v1/gonum": {
+		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
+	},
+	"golang.org/x/text": {
+		"format/safetensors", "train/internal/tokenizer",
+	},
+	"github.com/klauspost/compress": {
+		"format/record",
+	},
 }
 
 // testOnly lists the modules that any test may import and nothing else.
@@ -90,7 +202,7 @@ var testOnly = []string{
 }
 
 // edge lists the packages that may speak to the process around them.
-var edge = []string{"cmd/loratool", "bench/shapes"}
+var edge = []string{"cmd/loratool", "bench/shapes", "spec/internal/vectors", "interop/logits"}
 
 // noLibrary lists what libraries must not use: they never print, log, exit or
 // read the environment.
@@ -267,7 +379,7 @@ func TestPackageComments(t *testing.T) {
 func TestExamples(t *testing.T) {
 	has := map[string]bool{}
 	for _, s := range sources(t) {
-		if s.ast.Name.Name == "main" || s.dir == "." || s.dir == "test/fault" {
+		if s.ast.Name.Name == "main" || s.dir == "." || s.dir == "test/fault" || s.dir == "test/digests" {
 			continue
 		}
 		if !has[s.dir] {

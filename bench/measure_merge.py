@@ -45,9 +45,10 @@ def size(folder):
 
 def data(work, shape):
     folder = os.path.join(work, shape)
-    if not os.path.exists(os.path.join(folder, "adapter-qv", "adapter_model.safetensors")):
+    if not os.path.exists(os.path.join(folder, "complete")):
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run(["go", "run", "./bench/shapes", "-shape", shape, "-o", folder], check=True)
+        open(os.path.join(folder, "complete"), "w").close()
     return folder
 
 
@@ -106,4 +107,5 @@ def main():
         peft(a, copy)
 
 
-main()
+if __name__ == "__main__":
+    main()

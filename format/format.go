@@ -57,6 +57,13 @@ func Open(path string, o checkpoint.Options) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
+	if dialect.IsTrained(found) {
+		a, err := dialect.OpenTrained(found)
+		if err != nil {
+			return nil, err
+		}
+		return &Opened{Path: path, Kind: Adapter, Why: "it has " + dialect.TrainedConfigName + " with method " + a.Type, Adapter: a}, nil
+	}
 	if config := configOf(found); config != "" {
 		a, err := dialect.OpenPEFT(found)
 		if err != nil {

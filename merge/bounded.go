@@ -42,6 +42,9 @@ func (c *computer[T]) boundedRow(out []byte, w, d []T, bound float64, row, col i
 	}
 	width := ch.out.DType.Bits() / 8
 	for j := range w {
+		if ch.random != nil && finite(w[j]) && c.overflows(float64(low[j])) && c.overflows(float64(high[j])) {
+			return overflow(ch, row, col+j, float64(w[j]))
+		}
 		place := out[j*width : (j+1)*width]
 		if ch.random != nil && c.doubtful[j] || ch.random == nil && !bytes.Equal(place, c.other[j*width:(j+1)*width]) {
 			c.settled = append(c.settled, int32(j))
@@ -49,6 +52,21 @@ func (c *computer[T]) boundedRow(out []byte, w, d []T, bound float64, row, col i
 		}
 	}
 	return c.account(out, w, d, row, col, s)
+}
+
+// overflows reports whether x is not finite when rounded to nearest. Rounding
+// stochastically would make it the largest finite value, and nobody would know.
+func (c *computer[T]) overflows(x float64) bool {
+	d := c.change.out.DType
+	if math.Abs(x) <= d.MaxFinite() {
+		return false
+	}
+	e := &c.exact
+	e.pair[0] = x
+	b := e.low[:d.Bits()/8]
+	d.Encode64(b, e.pair[:1])
+	d.Decode64(e.pair[:1], b)
+	return !finite(e.pair[0])
 }
 
 // roundRandomly rounds both ends of intervals to dst and marks where they
@@ -61,7 +79,7 @@ func (c *computer[T]) roundRandomly(dst []byte, low, high []T, row, col int) {
 	c.doubtful = grow(c.doubtful, len(low))
 	for j := 0; j < len(low); {
 		i := index + uint64(j)
-		block := ch.random.block(i)
+		block := ch.random.Block(i)
 		for k := i & 3; k < 4 && j < len(low); k, j = k+1, j+1 {
 			n := block[k&3] >> (32 - uniformBits)
 			a, b := r.round(float64(low[j]), n), r.round(float64(high[j]), n)

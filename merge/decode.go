@@ -98,7 +98,7 @@ func (c *computer[T]) subtractRandom(out, merged []byte, d []T, at place) {
 	for j := range d {
 		i := index + uint64(j)
 		if j == 0 || i&3 == 0 {
-			block = ch.random.block(i)
+			block = ch.random.Block(i)
 		}
 		u := uniform(block[i&3] >> (32 - uniformBits))
 		value := ch.in.Bits64(merged, j)

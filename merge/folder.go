@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"strconv"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/strictjson"
 )
@@ -46,8 +49,8 @@ func (p *Plan) writeOthers(d *publish.Dir, r *Report) error {
 			return err
 		}
 	}
-	if len(edits) > 0 && p.targets.base.config.Raw != nil {
-		config := edit(p.targets.base.config.Value, edits)
+	if len(edits) > 0 && p.targets.base.Config.Raw != nil {
+		config := edit(p.targets.base.Config.Value, edits)
 		if err := writeSmall(d, "config.json", append(config.AppendIndent(nil, "  "), '\n')); err != nil {
 			return err
 		}
@@ -89,7 +92,7 @@ func (p *Plan) configEdits() map[string]strictjson.Value {
 	}
 	if name, ok := torchNames[p.options.DType.String()]; ok && p.options.DType != 0 {
 		for _, field := range []string{"dtype", "torch_dtype"} {
-			if _, ok := p.targets.base.config.Value.Lookup(field); ok {
+			if _, ok := p.targets.base.Config.Value.Lookup(field); ok {
 				edits[field] = strictjson.Value{Kind: strictjson.String, Text: name}
 			}
 		}
@@ -227,7 +230,11 @@ func (p *Plan) writeSidecar(d *publish.Dir) error {
 // digestOf returns the SHA-256 of an adapter's weights file.
 func digestOf(source string) (string, error) {
 	if info, err := os.Stat(source); err == nil && info.IsDir() {
-		source = filepath.Join(source, "adapter_model.safetensors")
+		folder := source
+		source = filepath.Join(folder, dialect.WeightsName)
+		if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
+			source = filepath.Join(folder, dialect.TrainedWeightsName)
+		}
 	}
 	f, err := os.Open(source)
 	if err != nil {

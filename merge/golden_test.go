@@ -98,11 +98,11 @@ func expectRefusal(t *testing.T, err error, want string) {
 func compareGolden(t *testing.T, dir, out string, c goldenCase) {
 	t.Helper()
 	want, got, base := openGolden(t, filepath.Join(dir, "expected.safetensors")), openGolden(t, filepath.Join(out, "model.safetensors")), openGolden(t, filepath.Join(dir, "base", "model.safetensors"))
-	if w, g := names(want), names(got); !slices.Equal(w, g) {
+	if w, g := sortedNames(want), sortedNames(got); !slices.Equal(w, g) {
 		t.Fatalf("tensors %q, want %q", g, w)
 	}
 	changed := 0
-	for _, name := range names(want) {
+	for _, name := range sortedNames(want) {
 		w, g := tensorOf(t, want, name), tensorOf(t, got, name)
 		if w.DType != g.DType || !slices.Equal(w.Shape, g.Shape) {
 			t.Errorf("%s: %v %v, want %v %v", name, g.DType, g.Shape, w.DType, w.Shape)
@@ -139,7 +139,7 @@ func openGolden(t *testing.T, path string) *safetensors.File {
 }
 
 // names lists the tensors of a file, sorted.
-func names(f *safetensors.File) []string {
+func sortedNames(f *safetensors.File) []string {
 	var list []string
 	for _, t := range f.Header().Tensors() {
 		list = append(list, t.Name)

@@ -2,7 +2,6 @@ package merge
 
 import (
 	"errors"
-	"math"
 	"sync"
 
 	"github.com/loratool/loratool/internal/linalg"
@@ -95,7 +94,7 @@ func (l *layout[T]) lay() error {
 	l.terms = make([]laidTerm[T], len(terms))
 	for i, t := range terms {
 		l.terms[i].lay(t, ch.cols)
-		if n := l.terms[i].maxNorm; math.IsNaN(n) || math.IsInf(n, 0) {
+		if !finite(l.terms[i].maxNorm) && !allFinite(t.right.tensor) {
 			return notFinite(t.right.tensor)
 		}
 	}

@@ -46,8 +46,13 @@ type Options struct {
 	// AddMissing adds replacement tensors that the base does not have, such as
 	// a classifier, to the output.
 	AddMissing bool
+	// Names are rules added to the map of names on disk and in memory.
+	Names adapter.Rules
 	// Record is where the reversible record is written, "" for none.
 	Record string
+	// AllowBaseMismatch merges an adapter into another base than the one it is
+	// bound to.
+	AllowBaseMismatch bool
 	// Force replaces an output that exists.
 	Force bool
 	// Progress is called from several goroutines with the bytes written since

@@ -1,7 +1,6 @@
 package merge
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -16,17 +15,23 @@ import (
 // that names the nearest tensors (AD028). It returns the number of modules
 // that found a head.
 func (ts *targets) missing(w *Weighted, missing []adapter.Missing) (heads int, err error) {
-	var faults []error
-	for _, m := range missing {
+	var first *adapter.Missing
+	more := 0
+	for i, m := range missing {
 		switch {
 		case m.What == "module" && ts.addTiedHead(w, m):
 			heads++
 		case m.What == "replacement" && ts.addNew(w, m):
+		case first == nil:
+			first = &missing[i]
 		default:
-			faults = append(faults, ts.notFound(w, m))
+			more++
 		}
 	}
-	return heads, joinFaults(faults)
+	if first == nil {
+		return heads, nil
+	}
+	return heads, ts.notFound(w, *first, more)
 }
 
 // addTiedHead applies a module for a head that the base does not store to a
@@ -43,6 +48,9 @@ func (ts *targets) addTiedHead(w *Weighted, m adapter.Missing) bool {
 		u, err := module.Fit(w.Adapter, ts.base, pair.embedding)
 		if err != nil {
 			return false
+		}
+		if w.zero(module) {
+			return true
 		}
 		t := ts.at(pair.head)
 		t.source = pair.embedding
@@ -73,8 +81,9 @@ func (ts *targets) addNew(w *Weighted, m adapter.Missing) bool {
 	return false
 }
 
-// notFound is the error for one part, with the three nearest names.
-func (ts *targets) notFound(w *Weighted, m adapter.Missing) error {
+// notFound is the error for one part, with the three nearest names, and how
+// many more there are.
+func (ts *targets) notFound(w *Weighted, m adapter.Missing, more int) error {
 	nearest := text.Nearest(m.Tensor, ts.base.Names(), 3)
 	hint := "this may be an adapter for another base; the nearest tensors are " + strings.Join(nearest, ", ")
 	if len(nearest) == 0 {
@@ -84,19 +93,9 @@ func (ts *targets) notFound(w *Weighted, m adapter.Missing) error {
 		hint += "; --add-missing adds it to the output"
 	}
 	hint += "; --skip leaves it out"
-	return &rule.Error{File: w.Source, Tensor: m.Name, Rule: "AD028", Hint: hint,
-		Err: fmt.Errorf("%s has no tensor %q in the base", m.What, m.Tensor)}
-}
-
-// joinFaults reports the first fault and how many more there are.
-func joinFaults(faults []error) error {
-	if len(faults) == 0 {
-		return nil
+	err := &rule.Error{File: w.Source, Tensor: m.Name, Rule: "AD028", Hint: hint, Err: fmt.Errorf("%s has no tensor %q in the base", m.What, m.Tensor)}
+	if more > 0 {
+		err.Err = fmt.Errorf("%w (and %d more like it)", err.Err, more)
 	}
-	first := faults[0]
-	var e *rule.Error
-	if errors.As(first, &e) && len(faults) > 1 {
-		e.Err = fmt.Errorf("%w (and %d more like it)", e.Err, len(faults)-1)
-	}
-	return first
+	return err
 }

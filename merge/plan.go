@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/binding"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
@@ -41,7 +42,7 @@ func NewPlan(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*Plan
 	if err := checkInputs(base, adapters, o); err != nil {
 		return nil, err
 	}
-	view, err := newBaseView(base)
+	view, err := adapter.NewView(base)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +77,14 @@ func checkInputs(base *checkpoint.Checkpoint, adapters []Weighted, o Options) er
 	for _, w := range base.Warnings() {
 		if w.Rule == "SH013" {
 			return w // which of the two the user means, nobody can tell
+		}
+	}
+	for _, a := range adapters {
+		if o.AllowBaseMismatch {
+			break
+		}
+		if err := binding.CheckShapes(a.Adapter, base); err != nil {
+			return err
 		}
 	}
 	if o.MaxShardBytes > 0 && base.Dir() == "" {
@@ -303,7 +312,7 @@ var quantizedParts = []struct{ suffix, method string }{
 // checkQuantized refuses bases whose weights are codes of a quantization
 // method, by the method's name.
 func (ts *targets) checkQuantized() error {
-	if q := ts.base.config.Quantization(); q != nil {
+	if q := ts.base.Config.Quantization(); q != nil {
 		return quantizedError(ts.base.Dir(), q.Method)
 	}
 	for _, name := range ts.names {

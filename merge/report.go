@@ -1,6 +1,9 @@
 package merge
 
-import "github.com/loratool/loratool/format/rule"
+import (
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/rule"
+)
 
 // A Report says what a merge did, or with Planned what it would do.
 type Report struct {
@@ -32,6 +35,8 @@ type AdapterReport struct {
 	Skipped []string `json:"skipped,omitempty"` // by the user's wish
 	Unused  []string `json:"unused,omitempty"`  // tensors without effect on the merged model
 	Replace int      `json:"replacements,omitempty"`
+	// Names counts the modules that the base has under another name.
+	Names []adapter.MapUse `json:"names,omitempty"`
 }
 
 // A FileReport is one weights file of the output.

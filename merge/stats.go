@@ -49,28 +49,33 @@ func (s Stats) Kept() float64 {
 }
 
 func notFinite(t adapter.Tensor) error {
-	return &rule.Error{Tensor: t.Name, Rule: "AD017", Err: firstNotFinite(t),
+	first, count := countNotFinite(t)
+	return &rule.Error{Tensor: t.Name, Rule: "AD017", Err: fmt.Errorf("%d of %d values are NaN or infinite, the first at index %d", count, t.Elements(), first),
 		Hint: "the training diverged; use an earlier checkpoint of the adapter"}
 }
 
-// firstNotFinite says where a tensor has its first NaN or infinity.
-func firstNotFinite(t adapter.Tensor) error {
+// allFinite reports whether a tensor has no NaN and no infinity.
+func allFinite(t adapter.Tensor) bool {
+	_, count := countNotFinite(t)
+	return count == 0
+}
+
+// countNotFinite returns where the first NaN or infinity is and how many there
+// are.
+func countNotFinite(t adapter.Tensor) (first, count int) {
 	var x [1]float64
 	width := t.DType.Bits() / 8
-	first, count := -1, 0
 	for i := range t.Elements() {
 		t.DType.Decode64(x[:], t.Bytes[i*width:(i+1)*width])
-		if !finite(x[0]) {
-			if count == 0 {
-				first = i
-			}
-			count++
+		if finite(x[0]) {
+			continue
 		}
+		if count == 0 {
+			first = i
+		}
+		count++
 	}
-	if count == 0 {
-		return fmt.Errorf("norm of a row or column overflows")
-	}
-	return fmt.Errorf("%d of %d values are NaN or infinite, the first at index %d", count, t.Elements(), first)
+	return first, count
 }
 
 func overflow(ch *change, row, col int, w float64) error {

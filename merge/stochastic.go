@@ -1,12 +1,11 @@
 package merge
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"math"
 	"math/big"
 
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/internal/philox"
 )
 
 // Stochastic rounding: a value between two neighbours of the output dtype
@@ -17,16 +16,11 @@ import (
 // that one.
 
 // A roundingKey generates the uniform numbers of one tensor.
-type roundingKey struct{ k0, k1 uint32 }
+type roundingKey struct{ philox.Key }
 
 // newRoundingKey derives the key of a tensor from seed and name.
 func newRoundingKey(seed uint64, name string) *roundingKey {
-	h := sha256.New()
-	h.Write([]byte("loratool stochastic rounding 1\x00"))
-	h.Write(binary.LittleEndian.AppendUint64(nil, seed))
-	h.Write([]byte(name))
-	sum := h.Sum(nil)
-	return &roundingKey{binary.LittleEndian.Uint32(sum), binary.LittleEndian.Uint32(sum[4:])}
+	return &roundingKey{philox.NewKey("loratool stochastic rounding 1", seed, name)}
 }
 
 // uniformBits is the number of bits of the uniform numbers: few enough that
@@ -36,28 +30,10 @@ const uniformBits = 28
 
 // uniform returns the number of element i in [0, 1), a multiple of 2^−28.
 func (k *roundingKey) uniform(i uint64) float64 {
-	return uniform(k.block(i)[i&3] >> (32 - uniformBits))
-}
-
-// block returns the random words of the four elements around i.
-func (k *roundingKey) block(i uint64) [4]uint32 {
-	return philox(k.k0, k.k1, uint32(i>>2), uint32(i>>34))
+	return uniform(k.Word(i) >> (32 - uniformBits))
 }
 
 func uniform(n uint32) float64 { return float64(n) * (1.0 / (1 << uniformBits)) }
-
-// philox is Philox4x32-10 with the counter (c0, c1, 0, 0): Salmon et al.,
-// "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-func philox(k0, k1, c0, c1 uint32) [4]uint32 {
-	x0, x1, x2, x3 := uint64(c0), c1, uint64(0), uint32(0)
-	for range 10 {
-		p, q := x0*0xD2511F53, x2*0xCD9E8D57
-		x0, x1, x2, x3 = uint64(uint32(q>>32)^x1^k0), uint32(q), uint64(uint32(p>>32)^x3^k1), uint32(p)
-		k0 += 0x9E3779B9
-		k1 += 0xBB67AE85
-	}
-	return [4]uint32{uint32(x0), x1, uint32(x2), x3}
-}
 
 // A randomRounder rounds to one dtype.
 type randomRounder struct {

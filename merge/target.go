@@ -1,55 +1,16 @@
 package merge
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/checkpoint"
-	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
-	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/text"
 )
-
-// baseView is a checkpoint and its config as the resolver sees it.
-type baseView struct {
-	tensorTable
-	config *checkpoint.Config // of no fields if there is no config.json
-}
-
-// A tensorTable is what must be known of a base to find what adapters do to
-// it: a checkpoint, or what a record says of one.
-type tensorTable interface {
-	Lookup(name string) (shard int, t safetensors.Tensor, ok bool)
-	Names() []string
-	Dir() string
-}
-
-func newBaseView(c *checkpoint.Checkpoint) (baseView, error) {
-	config, err := c.Config()
-	if config == nil {
-		config = &checkpoint.Config{}
-	}
-	return baseView{c, config}, err
-}
-
-// ModelType implements adapter.Base.
-func (b baseView) ModelType() string { return b.config.ModelType() }
-
-// Architectures implements adapter.Base.
-func (b baseView) Architectures() []string { return b.config.Architectures() }
-
-// TieWordEmbeddings implements adapter.Base.
-func (b baseView) TieWordEmbeddings() (tied, present bool) { return b.config.TieWordEmbeddings() }
-
-// Shape implements adapter.Base.
-func (b baseView) Shape(name string) ([]int, dtype.DType, bool) {
-	_, t, ok := b.Lookup(name)
-	return t.Shape, t.DType, ok
-}
 
 // A target collects what all adapters do to one tensor of the output.
 type target struct {
@@ -79,14 +40,23 @@ type replacement struct {
 
 // targets gathers the targets of all adapters.
 type targets struct {
-	base    baseView
+	base    adapter.View
 	options Options
 	byName  map[string]*target
 	names   []string // in the order of first use
 	summary []AdapterReport
 	notes   []string
 	untie   bool
+	tied    *tiedPair // nil until asked for
+	hasTied bool
 	used    map[string]bool // patterns of Options.Skip that matched
+}
+
+// note adds a remark to the report, once.
+func (ts *targets) note(text string) {
+	if !slices.Contains(ts.notes, text) {
+		ts.notes = append(ts.notes, text)
+	}
 }
 
 func (ts *targets) at(name string) *target {
@@ -99,7 +69,7 @@ func (ts *targets) at(name string) *target {
 	return t
 }
 
-func gatherTargets(view baseView, adapters []Weighted, o Options) (*targets, error) {
+func gatherTargets(view adapter.View, adapters []Weighted, o Options) (*targets, error) {
 	ts := &targets{base: view, options: o, byName: map[string]*target{}, used: map[string]bool{}}
 	for i := range adapters {
 		if err := ts.addAdapter(&adapters[i]); err != nil {
@@ -125,7 +95,7 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	if err != nil {
 		return err
 	}
-	res, err := kept.Resolve(ts.base)
+	res, err := kept.Resolve(ts.base, ts.options.Names)
 	if err != nil {
 		return err
 	}
@@ -133,8 +103,10 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		ts.addUpdate(w, u)
 	}
 	for _, b := range res.Biases {
-		t := ts.at(b.Tensor)
-		t.biases = append(t.biases, weightedBias{w, b.Module})
+		if !w.zero(b.Module) {
+			t := ts.at(b.Tensor)
+			t.biases = append(t.biases, weightedBias{w, b.Module})
+		}
 	}
 	for _, r := range res.Replacements {
 		if err := ts.addReplacement(w, r); err != nil {
@@ -142,10 +114,14 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		}
 	}
 	for _, r := range res.Tokens {
-		t := ts.at(r.Path)
-		t.rows = append(t.rows, r)
+		if err := ts.addRows(w, r); err != nil {
+			return err
+		}
 	}
-	report.Applied = len(res.Updates)
+	report.Applied, report.Names = len(res.Updates), res.Maps
+	for _, m := range res.Maps {
+		ts.note(m.String())
+	}
 	report.Skipped = skipped
 	for _, u := range w.Unused {
 		report.Unused = append(report.Unused, u.Tensor)
@@ -156,11 +132,42 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	return err
 }
 
+// zero reports whether the delta of a module is zero by its weight or alpha:
+// it changes no tensor and unties no head.
+func (w *Weighted) zero(m *adapter.Module) bool {
+	return w.Weight*m.Scaling() == 0 && m.Magnitude == nil
+}
+
 func (ts *targets) addUpdate(w *Weighted, u adapter.Update) {
+	if w.zero(u.Module) {
+		return
+	}
 	for _, p := range u.Pieces {
 		t := ts.at(p.Tensor)
 		t.updates = append(t.updates, weightedPiece{w, u, p})
 	}
+}
+
+// addRows adds trained rows of an embedding, which replace those of the base.
+func (ts *targets) addRows(w *Weighted, r adapter.TokenRows) error {
+	if w.Weight != 1 {
+		return &rule.Unsupported{File: w.Source, What: fmt.Sprintf("weight %v for an adapter with the trained rows %q", w.Weight, r.Rows.Name),
+			Hint: "use weight 1, or leave the embedding out with --skip"}
+	}
+	t := ts.at(r.Path)
+	place := make(map[int]int, len(r.Indices))
+	for i, row := range r.Indices {
+		place[row] = i
+	}
+	for _, old := range t.rows {
+		for i, row := range old.Indices {
+			if j, ok := place[row]; ok && !bytes.Equal(old.Row(i), r.Row(j)) {
+				return fmt.Errorf("%s replaces row %d of tensor %q, as another adapter does by other values; leave one out with --skip", w.Source, row, r.Path)
+			}
+		}
+	}
+	t.rows = append(t.rows, r)
+	return nil
 }
 
 func (ts *targets) addReplacement(w *Weighted, r adapter.Replacement) error {

@@ -112,14 +112,41 @@ func scatter[T linalg.Float](dst []T, s adapter.Span, f factor, k int) {
 		return
 	}
 	for j := range s.Len {
-		dst[s.First+j*s.Step] = T(f.at(k, j))
+		at := (f.offset + k*f.rowStride + j*f.colStride) * width
+		to := s.First + j*s.Step
+		decode(f.tensor.DType, dst[to:to+1], f.tensor.Bytes[at:at+width])
+	}
+}
+
+// longestStride is the distance of values up to which decoding all between
+// them is cheaper than decoding each alone.
+const longestStride = 16
+
+// strided decodes row i of f, whose values lie apart. run is memory that is
+// used again.
+func strided[T linalg.Float](dst []T, f factor, i int, run *[]T) {
+	width, stride := f.tensor.DType.Bits()/8, f.colStride
+	from := (f.offset + i*f.rowStride) * width
+	if stride > longestStride || len(dst) == 0 {
+		for k := range dst {
+			at := from + k*stride*width
+			decode(f.tensor.DType, dst[k:k+1], f.tensor.Bytes[at:at+width])
+		}
+		return
+	}
+	n := (len(dst)-1)*stride + 1
+	*run = grow(*run, n)
+	decode(f.tensor.DType, *run, f.tensor.Bytes[from:from+n*width])
+	for k := range dst {
+		dst[k] = (*run)[k*stride]
 	}
 }
 
 // gather decodes the rows [first, first+rows) of the plane that the term
 // covers into dst [rows, rank], times the coefficient; rows outside the span
-// are 0. It reports whether any row is covered.
-func gather[T linalg.Float](dst []T, t *term, first, rows int) bool {
+// are 0. It reports whether any row is covered. run is memory that is used
+// again.
+func gather[T linalg.Float](dst []T, t *term, first, rows int, run *[]T) bool {
 	covered := false
 	width := t.left.tensor.DType.Bits() / 8
 	for i := range rows {
@@ -134,9 +161,7 @@ func gather[T linalg.Float](dst []T, t *term, first, rows int) bool {
 			from := (t.left.offset + at*t.left.rowStride) * width
 			decode(t.left.tensor.DType, row, t.left.tensor.Bytes[from:from+t.rank*width])
 		} else {
-			for k := range row {
-				row[k] = T(t.left.at(at, k))
-			}
+			strided(row, t.left, at, run)
 		}
 		for k := range row {
 			row[k] = T(float64(row[k]) * t.coefficient)

@@ -21,17 +21,27 @@ type tiedPair struct {
 // states when the head is tied, so that untying changes the function.
 var scaledWhenTied = map[string]bool{"t5": true, "longt5": true, "switch_transformers": true, "udop": true, "pix2struct": true, "pop2piano": true}
 
-// pair finds the base's tied pair: from tie_word_embeddings, the architecture
-// and which tensors there are.
+// pair returns the base's tied pair, if it has one.
 func (ts *targets) pair() (tiedPair, bool) {
-	tied, present := ts.base.TieWordEmbeddings()
+	if ts.tied == nil {
+		p, ok := findPair(ts.base)
+		ts.tied = &p
+		ts.hasTied = ok
+	}
+	return *ts.tied, ts.hasTied
+}
+
+// findPair finds a tied pair: from tie_word_embeddings, the architecture and
+// which tensors there are.
+func findPair(base adapter.Base) (tiedPair, bool) {
+	tied, present := base.TieWordEmbeddings()
 	if present && !tied {
 		return tiedPair{}, false
 	}
 	var p tiedPair
-	for _, name := range ts.base.Names() {
+	for _, name := range base.Names() {
 		path, isWeight := strings.CutSuffix(name, ".weight")
-		shape, _, _ := ts.base.Shape(name)
+		shape, _, _ := base.Shape(name)
 		if !isWeight || len(shape) != 2 {
 			continue
 		}
@@ -46,28 +56,9 @@ func (ts *targets) pair() (tiedPair, bool) {
 		return p, false
 	}
 	if p.head == "" {
-		p.head = headOf(ts.base.Architectures())
+		p.head = adapter.HeadOf(base.Architectures())
 	}
 	return p, p.head != ""
-}
-
-// headOf names the head of an architecture that has one; without any
-// architecture, the usual one.
-func headOf(architectures []string) string {
-	if len(architectures) == 0 {
-		return "lm_head.weight"
-	}
-	for _, a := range architectures {
-		switch {
-		case strings.HasSuffix(a, "ForMaskedLM") && strings.HasPrefix(a, "Bert"), strings.HasSuffix(a, "ForPreTraining") && strings.HasPrefix(a, "Bert"):
-			return "cls.predictions.decoder.weight"
-		case strings.HasSuffix(a, "ForMaskedLM") && (strings.Contains(a, "Roberta") || strings.Contains(a, "Camembert")):
-			return "lm_head.decoder.weight"
-		case strings.HasSuffix(a, "LMHeadModel"), strings.HasSuffix(a, "ForCausalLM"), strings.HasSuffix(a, "ForConditionalGeneration"), strings.HasSuffix(a, "ForMaskedLM"):
-			return "lm_head.weight"
-		}
-	}
-	return ""
 }
 
 // tie looks at a tied pair of which the adapters change one side: PEFT's
@@ -103,7 +94,11 @@ func (ts *targets) tie() error {
 		ts.at(pair.head).source = pair.embedding
 	}
 	ts.untie = true
-	ts.notes = append(ts.notes, fmt.Sprintf("%s and %s are no longer tied: only one of them changed, or both differently", pair.embedding, pair.head))
+	note := fmt.Sprintf("%s and %s are no longer tied: only one of them changed, or both differently", pair.embedding, pair.head)
+	if ts.base.Dir() == "" {
+		note += "; the config.json beside the output must say so, tie_word_embeddings false"
+	}
+	ts.notes = append(ts.notes, note)
 	return nil
 }
 

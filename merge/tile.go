@@ -29,7 +29,7 @@ type computer[T linalg.Float] struct {
 	plane   int
 	laid    []laidTerm[T]
 
-	left      []T
+	left, run []T
 	d, part   []T
 	w, lo, hi []T
 	other     []byte
@@ -160,12 +160,12 @@ func (c *computer[T]) delta(row, rows, col, cols int) error {
 	for i := range c.laid {
 		l := &c.laid[i]
 		c.left = grow(c.left, rows*l.rank)
-		if !gather(c.left, &l.term, row, rows) {
+		if !gather(c.left, &l.term, row, rows, &c.run) {
 			continue
 		}
 		for j := range rows {
 			n := norm(c.left[j*l.rank : (j+1)*l.rank])
-			if math.IsNaN(n) || math.IsInf(n, 0) {
+			if !finite(n) && !allFinite(l.left.tensor) {
 				return notFinite(l.left.tensor)
 			}
 			// |Σ_k l_k r_k computed − exact| ≤ (rank+1) u ‖l‖‖r‖ for one chain of
@@ -223,7 +223,7 @@ func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int
 	case ch.dora != nil || ch.random != nil:
 		return c.boundedRow(out, w, d, bound, row, col, s)
 	case !plain:
-		return c.exactRow(out, row, col, len(d), w, d, s)
+		return c.exactRow(out, bound, row, col, w, d, s)
 	}
 	c.addBounds(c.lo[:len(d)], c.hi[:len(d)], w, d, e)
 	c.other = grow(c.other, len(out))
@@ -255,13 +255,20 @@ func (c *computer[T]) settle(out, other []byte, row, col int, w []T) {
 	}
 }
 
-// exactRow computes every element of a row exactly.
-func (c *computer[T]) exactRow(out []byte, row, col, n int, w, d []T, s *Stats) error {
+// exactRow computes every element of a row exactly: of a float64 output, or
+// where the delta or its bound may overflow T.
+func (c *computer[T]) exactRow(out []byte, bound float64, row, col int, w, d []T, s *Stats) error {
 	width := c.change.out.DType.Bits() / 8
 	c.settler.row = -1
-	for j := range n {
+	for j := range d {
 		c.settled = append(c.settled, int32(j))
 		c.settleElement(out[j*width:(j+1)*width], row, col+j, float64(w[j]))
+	}
+	if !finite(bound) { // then d is not known either
+		decode(c.change.out.DType, d, out)
+		for j := range d {
+			d[j] -= w[j]
+		}
 	}
 	return c.account(out, w, d, row, col, s)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/record"
@@ -29,7 +30,7 @@ type Unmerge struct {
 	adapters []Weighted
 	record   *record.Reader // nil: without a record
 	options  UnmergeOptions
-	base     tensorTable
+	base     adapter.Tensors
 	targets  *targets
 	files    []restoredFile
 	entries  map[string]record.Tensor // of the record, by kind and name
@@ -86,7 +87,7 @@ func NewUnmerge(merged *checkpoint.Checkpoint, adapters []Weighted, r *record.Re
 	if err != nil {
 		return nil, err
 	}
-	if u.targets, err = gatherTargets(baseView{base, config}, u.adapters, merge); err != nil {
+	if u.targets, err = gatherTargets(adapter.View{Tensors: base, Config: config}, u.adapters, merge); err != nil {
 		return nil, err
 	}
 	for _, t := range r.Tensors {

@@ -24,7 +24,7 @@ type recordedBase struct {
 	names   []string
 }
 
-// Lookup, Names and Dir implement tensorTable.
+// Lookup, Names and Dir implement adapter.Tensors.
 func (b *recordedBase) Lookup(name string) (int, safetensors.Tensor, bool) {
 	shard, ok := b.shards[name]
 	if !ok {

@@ -3,6 +3,7 @@ package merge
 import (
 	"fmt"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/rule"
 )
@@ -12,7 +13,7 @@ import (
 // in the middle; how many these are is in the report. What a merge replaces or
 // scales cannot be subtracted.
 func NewLossyUnmerge(merged *checkpoint.Checkpoint, adapters []Weighted, o UnmergeOptions) (*Unmerge, error) {
-	view, err := newBaseView(merged)
+	view, err := adapter.NewView(merged)
 	if err != nil {
 		return nil, err
 	}

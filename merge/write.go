@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/loratool/loratool/format/binding"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/text"
@@ -16,6 +17,9 @@ import (
 // not at all; inputs that change meanwhile are an error.
 func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
 	if err := p.Check(out); err != nil {
+		return nil, err
+	}
+	if err := p.checkBindings(ctx); err != nil {
 		return nil, err
 	}
 	r := p.Report()
@@ -35,6 +39,20 @@ func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
 	}
 	p.finish(r)
 	return r, nil
+}
+
+// checkBindings reads the weights that bound adapters adapt and refuses a base
+// that they were not trained for. It runs before anything is written.
+func (p *Plan) checkBindings(ctx context.Context) error {
+	if p.options.AllowBaseMismatch {
+		return nil
+	}
+	for _, a := range p.adapters {
+		if err := binding.Check(ctx, a.Adapter, p.base, binding.Options{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // blame names the adapter in an error about one of its factors, which is found

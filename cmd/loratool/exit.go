@@ -12,6 +12,7 @@ import (
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/text"
 )
 
 // Exit statuses.
@@ -37,9 +38,19 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	if s, ok := errors.AsType[siblingExit](err); ok {
+		return int(s) // it has said why
+	}
 	if i, ok := errors.AsType[interruption](context.Cause(ctx)); ok {
-		fmt.Fprintln(stderr, "loratool: interrupted; nothing was written")
+		what := "nothing was written"
+		if s, ok := errors.AsType[stopped](err); ok {
+			what = fmt.Sprintf("%s holds the state after step %d of %d; --resume goes on", text.Quote(s.state), s.step, s.steps)
+		}
+		fmt.Fprintf(stderr, "loratool: interrupted; %s\n", what)
 		return signalExit(i.signal)
+	}
+	if e, ok := errors.AsType[statusError](err); ok {
+		return e.status // the output has said it
 	}
 	for _, e := range each(err) {
 		fmt.Fprintf(stderr, "loratool: %s\n", oneLine(e.Error()))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/loratool/loratool/diff"
 	"github.com/loratool/loratool/format"
+	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/safetensors"
 )
 
@@ -16,6 +17,8 @@ type inspectOptions struct {
 	json     bool
 	tensors  bool
 	spectrum bool
+	base     string
+	rules    rulesFlag
 }
 
 func newInspectCmd() *cobra.Command {
@@ -28,11 +31,13 @@ func newInspectCmd() *cobra.Command {
 ranks, alphas, scalings, targets, size, the norm and stable rank of its deltas
 (from the factors; no [out, in] matrix is formed), values that are NaN,
 infinite or all zero, and a picture of layers × modules; for a base its shards,
-dtypes and parameters. Only headers are read of a base.
+dtypes and parameters. Only headers are read of a base. With --base it also says
+where on that base each adapter's modules would go.
 
 ` + exitHelp,
 		Example: `  loratool inspect ./my-adapter
-  loratool inspect ./base ./my-adapter --json`,
+  loratool inspect ./base ./my-adapter --json
+  loratool inspect ./my-adapter --base ./base`,
 		Args: args(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runInspect(args, o, cmd.OutOrStdout())
@@ -41,6 +46,8 @@ dtypes and parameters. Only headers are read of a base.
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON: one object for each path, in a list")
 	cmd.Flags().BoolVar(&o.tensors, "tensors", false, "list every tensor")
 	cmd.Flags().BoolVar(&o.spectrum, "spectrum", false, "singular values of every module")
+	cmd.Flags().StringVar(&o.base, "base", "", "say where the modules of adapters are in this `base`")
+	o.rules.add(cmd)
 	return cmd
 }
 
@@ -76,6 +83,7 @@ type inspectReport struct {
 	Why      string         `json:"why"`
 	Adapter  *adapterReport `json:"adapter,omitempty"`
 	Base     *baseReport    `json:"base,omitempty"`
+	OnBase   *onBaseReport  `json:"on_base,omitempty"`
 	Tensors  []tensorReport `json:"tensors,omitempty"`
 	Warnings []string       `json:"warnings,omitempty"`
 }
@@ -91,6 +99,16 @@ type tensorReport struct {
 // shapeOf is the shape of a tensor, [] and not null for a scalar.
 func shapeOf(t safetensors.Tensor) []int { return append([]int{}, t.Shape...) }
 
+// placeOnBase finds the modules of an adapter in the base of --base.
+func (r *inspectReport) placeOnBase(f *dialect.File, o inspectOptions) error {
+	if o.base == "" {
+		return nil
+	}
+	placed, err := placeAdapter(f.Adapter, o.base, o.rules)
+	r.OnBase = placed
+	return err
+}
+
 func inspectPath(path string, o inspectOptions) (inspectReport, error) {
 	opened, err := format.Open(path, openOptions())
 	if err != nil {
@@ -99,7 +117,7 @@ func inspectPath(path string, o inspectOptions) (inspectReport, error) {
 	defer opened.Close()
 	r := inspectReport{Path: path, Kind: opened.Kind, Why: opened.Why}
 	if opened.Adapter != nil {
-		err = r.readAdapter(opened.Adapter, o)
+		err = errors.Join(r.readAdapter(opened.Adapter, o), r.placeOnBase(opened.Adapter, o))
 	} else {
 		err = r.readBase(opened.Base, o)
 	}

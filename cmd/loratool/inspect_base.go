@@ -73,6 +73,9 @@ func (r *inspectReport) print(w io.Writer, o inspectOptions) {
 	} else {
 		r.Base.print(w)
 	}
+	if r.OnBase != nil {
+		r.OnBase.print(w)
+	}
 	if o.tensors {
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, t := range r.Tensors {

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/loratool/loratool/internal/linalg"
 )
 
 func newRootCmd(stdout, stderr io.Writer) *cobra.Command {
@@ -28,16 +30,37 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 	cmd.SetErr(stderr)
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(newHelpCmd())
-	cmd.AddCommand(newVersionCmd())
-	cmd.AddCommand(newUnmergeCmd(), newVerifyMergeCmd(), newSwapCmd())
-	cmd.AddCommand(newMergeCmd(), newInspectCmd(), newDemoCmd())
+	cmd.AddCommand(
+		newBindCmd(),
+		newComposeCmd(),
+		newDemoCmd(),
+		newDiffCmd(),
+		newExtractCmd(),
+		newGenerateCmd(),
+		newInspectCmd(),
+		newMergeCmd(),
+		newNamesCmd(),
+		newNormalizeCmd(),
+		newPlainCmd(),
+		newRerankCmd(),
+		newRulesCmd(),
+		newSwapCmd(),
+		newTokenizeCmd(),
+		newTrainCmd(),
+		newUnmergeCmd(),
+		newValidateCmd(),
+		newVerifyMergeCmd(),
+		newVersionCmd(),
+	)
 	return cmd
 }
 
-// version is the module's version as the build recorded it.
+// version is the module's version as the build recorded it, and the kernels
+// that this processor gets.
 func version() string {
+	v := "(devel)"
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
+		v = info.Main.Version
 	}
-	return "(devel)"
+	return v + ", kernels " + linalg.Kernel()
 }

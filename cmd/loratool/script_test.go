@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 //	                              such as total.changed, files.0.name or files.len
 //	                              for a length; WANT is JSON, or a bare string
 //	sha256eq FILE FILE...         files have the same bytes
+//	nearly FILE FILE SHARE        tensors differ by at most that share of their norm
 //	sparse FILE SIZE              make FILE that long
 //	stories [DIR]                 the trained base and adapter of
 //	                              testdata/stories260k, as base/ and adapter/
@@ -42,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"lines":     scriptLines,
 			"json":      scriptJSON,
 			"sha256eq":  scriptSHA256,
+			"nearly":    scriptNearly,
 			"sparse":    scriptSparse,
 			"stories":   scriptStories,
 			"mktensors": scriptTensors,

@@ -58,7 +58,7 @@ func flagError(cmd *cobra.Command, err error) error {
 // similar returns the flag most like a name if it is like it at all.
 func similar(name string, known []string) []string {
 	nearest := text.Nearest(name, known, 1)
-	if len(nearest) == 0 || len(name) < 5 || !strings.HasPrefix(nearest[0], name[:5]) {
+	if len(nearest) == 0 || len(name) < 5 || !strings.HasPrefix(nearest[0], name[:4]) {
 		return nil
 	}
 	return nearest
@@ -98,7 +98,7 @@ func newHelpCmd() *cobra.Command {
 func newVersionCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "Print the version",
+		Short:   "Print the version and the kernels that this processor gets",
 		Example: "  loratool version",
 		Args:    args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

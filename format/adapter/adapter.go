@@ -6,6 +6,7 @@ package adapter
 import (
 	"math"
 
+	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
 )
 
@@ -126,6 +127,12 @@ type TokenRows struct {
 	Rows    Tensor // [len(Indices), d]
 }
 
+// Row returns the bytes of row i.
+func (t TokenRows) Row(i int) []byte {
+	width := len(t.Rows.Bytes) / max(1, len(t.Indices))
+	return t.Rows.Bytes[i*width : (i+1)*width]
+}
+
 // An Adapter is a LoRA adapter in canonical form. Its tensors are views of the
 // file it was read from and live as long as that file is open.
 type Adapter struct {
@@ -135,9 +142,14 @@ type Adapter struct {
 	Base         string // name of the base it was made for, as written, or ""
 	Writer       string // version of the program that wrote it, or ""
 	FanInFanOut  bool   // the config says that the base stores W transposed
+	Init         string // initialisation that changed the base ("pissa", "olora"), or ""; such an adapter has a refusal
 	Modules      []*Module
 	Replacements []Replacement
 	Tokens       []TokenRows
+
+	// Notes are what the file says by the additions of the specification, nil
+	// for an adapter that was not read from a file that can have them.
+	Notes *note.Notes
 
 	// Unused are tensors of the file that say nothing about the merged model,
 	// each with the reason.
@@ -147,6 +159,9 @@ type Adapter struct {
 	// Warnings are findings that do not stop the adapter from being used.
 	Warnings []*rule.Error
 }
+
+// Bound reports whether the adapter says what its base is.
+func (a *Adapter) Bound() bool { return a.Notes != nil && len(a.Notes.Base) > 0 }
 
 // Unused names a tensor that has no effect and says why.
 type Unused struct{ Tensor, Why string }

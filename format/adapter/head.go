@@ -24,3 +24,22 @@ func hasLast(path string, names []string) bool {
 	}
 	return false
 }
+
+// HeadOf names the tensor of the head of an architecture that has one; without any
+// architecture, the usual one.
+func HeadOf(architectures []string) string {
+	if len(architectures) == 0 {
+		return "lm_head.weight"
+	}
+	for _, a := range architectures {
+		switch {
+		case strings.HasSuffix(a, "ForMaskedLM") && strings.HasPrefix(a, "Bert"), strings.HasSuffix(a, "ForPreTraining") && strings.HasPrefix(a, "Bert"):
+			return "cls.predictions.decoder.weight"
+		case strings.HasSuffix(a, "ForMaskedLM") && (strings.Contains(a, "Roberta") || strings.Contains(a, "Camembert")):
+			return "lm_head.decoder.weight"
+		case strings.HasSuffix(a, "LMHeadModel"), strings.HasSuffix(a, "ForCausalLM"), strings.HasSuffix(a, "ForConditionalGeneration"), strings.HasSuffix(a, "ForMaskedLM"):
+			return "lm_head.weight"
+		}
+	}
+	return ""
+}

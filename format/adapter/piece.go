@@ -1,26 +1,24 @@
 package adapter
 
-import "github.com/loratool/loratool/format/dtype"
+import (
+	"strconv"
+	"strings"
+
+	"github.com/loratool/loratool/format/adapter/names"
+)
 
 // A Base is what finding modules needs to know of a base checkpoint.
 type Base interface {
-	// Shape returns the shape and dtype of a tensor.
-	Shape(name string) (shape []int, dt dtype.DType, ok bool)
-	// Names returns all tensor names, sorted.
-	Names() []string
-	// ModelType is config.json's model_type, "" if unknown.
-	ModelType() string
-	// Architectures is config.json's architectures.
-	Architectures() []string
+	names.Model
 	// TieWordEmbeddings is config.json's field, and whether it is there.
 	TieWordEmbeddings() (tied, present bool)
 }
 
 // A Span is a run of Len indices that starts at First and goes on by Step.
-type Span struct{ First, Step, Len int }
+type Span = names.Span
 
 // All is the span of all n indices.
-func All(n int) Span { return Span{Step: 1, Len: n} }
+func All(n int) Span { return names.All(n) }
 
 // A Piece says where a rectangle of a module's weight is stored: the rows Out
 // and columns In of the weight [out, in] in memory are the rows Row and
@@ -64,6 +62,25 @@ type Resolution struct {
 	Replacements []Replacement // Name is the tensor of the base
 	Tokens       []TokenRows   // Path is the tensor of the base
 	Missing      []Missing
+	Maps         []MapUse // sorted; modules that were found as they stand are in none
+}
+
+// A MapUse counts the modules that were found under another name.
+type MapUse struct {
+	How     string `json:"how"` // such as "map mixtral" or "prefix model"
+	Modules int    `json:"modules"`
+}
+
+// String says it in words, with the origin of the map.
+func (m MapUse) String() string {
+	by := "by the " + strings.TrimPrefix(m.How, "the ")
+	if strings.HasPrefix(m.How, "map ") && m.How != "map "+names.FileKey {
+		by += " (transformers " + names.Version() + ")"
+	}
+	if m.Modules == 1 {
+		return "1 module " + by
+	}
+	return strconv.Itoa(m.Modules) + " modules " + by
 }
 
 // A BiasUpdate adds scaling·lora_B.bias to a bias of the base.

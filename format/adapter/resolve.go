@@ -1,18 +1,22 @@
 package adapter
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/rule"
 )
 
-// Resolve finds every part of a among the tensors of base. What it does not
-// find is in Missing; a shape that does not fit, or a name that could mean two
-// tensors, is an error. (AD027, AD028.)
-func (a *Adapter) Resolve(base Base) (*Resolution, error) {
-	r := &resolver{a: a, base: base, res: &Resolution{}}
+// Resolve finds every part of a among the tensors of base, under the name it
+// has in the adapter or through the map of names of the base's family, which
+// rules add to. What it does not find is in Missing; a shape that does not fit,
+// or a name that could mean two tensors, is an error. (AD027, AD028.)
+func (a *Adapter) Resolve(base Base, rules ...Rules) (*Resolution, error) {
+	r := &resolver{a: a, base: base, rules: rules, res: &Resolution{}}
 	for _, m := range a.Modules {
 		if err := r.module(m); err != nil {
 			return nil, err
@@ -28,46 +32,49 @@ func (a *Adapter) Resolve(base Base) (*Resolution, error) {
 			return nil, err
 		}
 	}
-	return r.res, r.nested()
+	if err := r.nested(); err != nil {
+		return nil, err
+	}
+	return r.res, r.finish()
 }
+
+// Rules are additions of the user to the map of names, read by
+// names.ReadRules.
+type Rules = names.Rules
 
 type resolver struct {
-	a    *Adapter
-	base Base
-	res  *Resolution
-	wait []*Module // modules with several candidates, resolved together by nested
+	a     *Adapter
+	base  Base
+	rules []Rules
+	used  *names.Map // nil until asked for
+	res   *Resolution
+	wait  []*Module // modules with several candidates, resolved together by nested
 }
 
-// find looks a tensor up: under its own name, else under one that differs by
-// one of the prefixes that heads and wrappers add. how says what was done.
-func (r *resolver) find(name string) (found, how string, err error) {
-	if _, _, ok := r.base.Shape(name); ok {
-		return name, "", nil
+// names returns the map of the base's names.
+func (r *resolver) names() (m *names.Map, err error) {
+	if r.used == nil {
+		r.used, err = names.For(r.base, names.Join(r.rules...))
 	}
-	for _, p := range modelPrefixes {
-		candidates := []string{p + name}
-		if short, ok := strings.CutPrefix(name, p); ok {
-			candidates = append(candidates, short)
-		}
-		for _, c := range candidates {
-			if _, _, ok := r.base.Shape(c); !ok {
-				continue
-			}
-			if found != "" && found != c {
-				return "", "", fault(r.a, "AD028", name, "the base has both %q and %q", found, c)
-			}
-			found, how = c, "prefix "+strings.TrimSuffix(p, ".")
-		}
-	}
-	return found, how, nil
+	return r.used, err
 }
 
-// modelPrefixes are what a model with a head puts before the names of the
-// model without one (base_model_prefix in transformers), and wrappers.
-var modelPrefixes = []string{
-	"model.", "language_model.", "base_model.", "transformer.", "module.", "backbone.", "encoder.", "decoder.",
-	"bert.", "roberta.", "distilbert.", "electra.", "deberta.", "albert.", "xlm_roberta.", "camembert.", "mpnet.",
-	"gpt_neox.", "vit.", "clip.", "blip.", "resnet.", "wav2vec2.", "hubert.", "whisper.", "esm.", "rwkv.",
+// finish counts which map led to how many modules, and blames what is missing
+// on rules that cannot be run, if there are any.
+func (r *resolver) finish() error {
+	counts := map[string]int{}
+	for _, u := range r.res.Updates {
+		if u.How != "" {
+			counts[u.How]++
+		}
+	}
+	for _, how := range slices.Sorted(maps.Keys(counts)) {
+		r.res.Maps = append(r.res.Maps, MapUse{how, counts[how]})
+	}
+	if len(r.res.Missing) > 0 && r.used != nil {
+		return r.located(r.used.Refused())
+	}
+	return nil
 }
 
 // weightNames are the tensors that a module's weight may be, in the order they
@@ -85,40 +92,96 @@ func (r *resolver) module(m *Module) error {
 		return nil
 	}
 	for _, name := range weightNames(m) {
-		found, how, err := r.find(name)
+		places, err := r.find(name)
 		if err != nil {
 			return err
 		}
-		if found != "" {
-			return r.update(m, found, how)
+		if len(places) > 0 {
+			return r.update(m, name, places)
 		}
 	}
 	r.res.Missing = append(r.res.Missing, Missing{Name: m.Name(), Tensor: weightNames(m)[0], What: "module"})
 	return nil
 }
 
-// update fits the module's factors to the tensor.
-func (r *resolver) update(m *Module, tensor, how string) error {
-	u, err := r.fit(m, tensor)
+// update fits the module's factors to the place that it is stored in.
+func (r *resolver) update(m *Module, name string, places []place) error {
+	u, err := r.choose(m, name, places)
 	if err != nil {
 		return err
 	}
-	u.How = how
 	r.res.Updates = append(r.res.Updates, u)
 	if m.Bias == nil {
 		return nil
 	}
-	bias := strings.TrimSuffix(tensor, "weight") + "bias"
-	shape, _, ok := r.base.Shape(bias)
-	if !ok || !strings.HasSuffix(tensor, "weight") {
-		r.res.Missing = append(r.res.Missing, Missing{Name: m.Bias.Name, Tensor: bias, What: "bias"})
+	stem, isWeight := strings.CutSuffix(name, "weight")
+	bias, found, err := r.wholeTensor(stem+"bias", m.Bias.Name)
+	if err != nil {
+		return err
+	}
+	if !found || !isWeight {
+		r.res.Missing = append(r.res.Missing, Missing{Name: m.Bias.Name, Tensor: stem + "bias", What: "bias"})
 		return nil
 	}
+	shape, _, _ := r.base.Shape(bias)
 	if !slices.Equal(shape, m.Bias.Shape) {
 		return r.misfit(m.Bias.Name, bias, m.Bias.Shape, shape)
 	}
 	r.res.Biases = append(r.res.Biases, BiasUpdate{Module: m, Tensor: bias})
 	return nil
+}
+
+// choose takes the one place that the factors fit. Of several, those that they
+// fit as they stand come before those that they fit transposed; two that are
+// left are an error.
+func (r *resolver) choose(m *Module, name string, places []place) (Update, error) {
+	var fits, upright []Update
+	var first error
+	for _, p := range places {
+		u, err := r.fit(m, p)
+		if err != nil {
+			first = cmp.Or(first, err)
+			continue
+		}
+		u.How = p.how
+		fits = append(fits, u)
+		if !slices.ContainsFunc(u.Pieces, func(p Piece) bool { return p.Transposed }) {
+			upright = append(upright, u)
+		}
+	}
+	if len(upright) == 1 {
+		fits = upright
+	}
+	switch len(fits) {
+	case 0:
+		return Update{}, first
+	case 1:
+		return fits[0], nil
+	}
+	return Update{}, r.ambiguous(name, fits[0].Pieces[0].Tensor, fits[1].Pieces[0].Tensor)
+}
+
+func (r *resolver) ambiguous(name, one, other string) error {
+	err := &rule.Error{File: r.a.Source, Tensor: name, Rule: "AD028", Err: fmt.Errorf("the base has both %q and %q", one, other)}
+	err.Hint = "a rule in a file for --names says which is meant"
+	return err
+}
+
+// wholeTensor finds a part of the adapter that replaces or adds to a tensor as
+// it stands.
+func (r *resolver) wholeTensor(name, part string) (tensor string, found bool, err error) {
+	places, err := r.find(name)
+	if err != nil || len(places) == 0 {
+		return "", false, err
+	}
+	if len(places) > 1 {
+		return "", false, r.ambiguous(name, places[0].Blocks[0].Tensor, places[1].Blocks[0].Tensor)
+	}
+	if !places[0].whole() {
+		return "", false, &rule.Unsupported{File: r.a.Source, Hint: "merge it with PEFT",
+			What: fmt.Sprintf("tensor %q for a parameter that the base stores in parts (%s)", part, places[0].how)}
+	}
+	return places[0].Tensor, true, nil
 }
 
 func (r *resolver) misfit(part, tensor string, found, base []int) error {
@@ -128,11 +191,11 @@ func (r *resolver) misfit(part, tensor string, found, base []int) error {
 }
 
 func (r *resolver) replacement(rep Replacement) error {
-	found, _, err := r.find(rep.Name)
+	found, ok, err := r.wholeTensor(rep.Name, rep.Value.Name)
 	if err != nil {
 		return err
 	}
-	if found == "" {
+	if !ok {
 		r.res.Missing = append(r.res.Missing, Missing{Name: rep.Value.Name, Tensor: rep.Name, What: "replacement"})
 		return nil
 	}
@@ -153,11 +216,11 @@ func resized(name string, base, found []int) bool {
 }
 
 func (r *resolver) tokens(t TokenRows) error {
-	found, _, err := r.find(t.Path + ".weight")
+	found, ok, err := r.wholeTensor(t.Path+".weight", t.Rows.Name)
 	if err != nil {
 		return err
 	}
-	if found == "" {
+	if !ok {
 		r.res.Missing = append(r.res.Missing, Missing{Name: t.Rows.Name, Tensor: t.Path + ".weight", What: "token rows"})
 		return nil
 	}

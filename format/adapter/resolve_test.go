@@ -21,10 +21,11 @@ func (b fakeBase) Shape(name string) ([]int, dtype.DType, bool) {
 	s, ok := b.shapes[name]
 	return s, dtype.F32, ok
 }
-func (b fakeBase) Names() []string                 { return slices.Sorted(maps.Keys(b.shapes)) }
-func (b fakeBase) ModelType() string               { return b.model }
-func (b fakeBase) Architectures() []string         { return nil }
-func (b fakeBase) TieWordEmbeddings() (bool, bool) { return false, false }
+func (b fakeBase) Names() []string                  { return slices.Sorted(maps.Keys(b.shapes)) }
+func (b fakeBase) ModelType() string                { return b.model }
+func (b fakeBase) Architectures() []string          { return nil }
+func (b fakeBase) Setting(...string) (string, bool) { return "", false }
+func (b fakeBase) TieWordEmbeddings() (bool, bool)  { return false, false }
 
 func module(path string, kind Kind, rank int, a, b []int) *Module {
 	return &Module{Path: path, Kind: kind, Rank: rank, Alpha: 1, Multiplicity: 1,

@@ -64,10 +64,7 @@ func Open(path string, o Options) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{report: o.Report, absent: map[string]bool{}}
-	if c.report == nil {
-		c.report = rule.Stop
-	}
+	c := newCheckpoint(o)
 	switch {
 	case info.IsDir():
 		c.dir = path
@@ -86,6 +83,14 @@ func Open(path string, o Options) (*Checkpoint, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func newCheckpoint(o Options) *Checkpoint {
+	c := &Checkpoint{report: o.Report, absent: map[string]bool{}}
+	if c.report == nil {
+		c.report = rule.Stop
+	}
+	return c
 }
 
 // Locate returns path if there is a file or folder of that name, else the

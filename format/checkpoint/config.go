@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 
 	"github.com/loratool/loratool/internal/strictjson"
 )
@@ -55,6 +56,27 @@ func (c *Config) text(name string) string {
 		return ""
 	}
 	return v.Text
+}
+
+// Setting returns a string, number or boolean as text, by its path through the
+// objects.
+func (c *Config) Setting(path ...string) (text string, ok bool) {
+	v := c.Value
+	for _, name := range path {
+		if v.Kind != strictjson.Object {
+			return "", false
+		}
+		if v, ok = v.Lookup(name); !ok {
+			return "", false
+		}
+	}
+	switch v.Kind {
+	case strictjson.String, strictjson.Number:
+		return v.Text, true
+	case strictjson.Bool:
+		return strconv.FormatBool(v.True), true
+	}
+	return "", false
 }
 
 // Architectures returns the strings of architectures.

@@ -67,12 +67,20 @@ func chooseIndex(dir string, indexes []string) (string, error) {
 	return "", fmt.Errorf("%s: holds several checkpoints, name one of %s", dir, strings.Join(indexes, ", "))
 }
 
+// SingleName returns the file among those of a folder that libraries take for
+// the whole model.
+func SingleName(files []string) (string, bool) {
+	i := slices.IndexFunc(singleNames, func(n string) bool { return slices.Contains(files, n) })
+	if i < 0 {
+		return "", false
+	}
+	return singleNames[i], true
+}
+
 // chooseFiles says which files of a folder without index make the checkpoint.
 func chooseFiles(dir string, files []string) ([]string, error) {
-	for _, n := range singleNames {
-		if slices.Contains(files, n) {
-			return []string{n}, nil
-		}
+	if n, ok := SingleName(files); ok {
+		return []string{n}, nil
 	}
 	var weights, parts []string
 	stems := map[string]bool{}
@@ -129,4 +137,44 @@ func weightFiles(dir string) ([]string, error) {
 // isAdapterFile knows the names that adapters are saved under.
 func isAdapterFile(name string) bool {
 	return strings.HasPrefix(name, "adapter_model") || name == "adapters.safetensors" || name == "pytorch_lora_weights.safetensors"
+}
+
+// NumberedSets groups the names of a folder's files that are numbered parts of
+// one checkpoint, such as model-00001-of-00002.safetensors, and returns the
+// others.
+func NumberedSets(files []string) (sets [][]string, others []string) {
+	at := map[string]int{}
+	for _, f := range files {
+		stem, _, _, ok := numbered(f)
+		if !ok {
+			others = append(others, f)
+			continue
+		}
+		i, known := at[stem]
+		if !known {
+			i = len(sets)
+			at[stem] = i
+			sets = append(sets, nil)
+		}
+		sets[i] = append(sets[i], f)
+	}
+	return sets, others
+}
+
+// OpenFiles opens files of a folder as one checkpoint without an index.
+func OpenFiles(dir string, files []string, o Options) (*Checkpoint, error) {
+	c := newCheckpoint(o)
+	c.dir = dir
+	for _, f := range files {
+		if err := c.add(f, filepath.Join(dir, f)); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	c.checkNumbers(dir, files)
+	if err := c.finish(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }

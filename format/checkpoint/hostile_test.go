@@ -140,7 +140,7 @@ func TestHostileCoversRules(t *testing.T) {
 func TestHostileManifest(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("case\tverdict\twarnings\n")
-	for _, c := range hostile.Cases() {
+	for _, c := range slices.Concat(hostile.Cases(), hostile.AdapterCases()) {
 		fmt.Fprintf(&b, "%s\t%s\t%s\n", c.Name, c.Want, strings.Join(c.Warn, " "))
 	}
 	path := filepath.Join("..", "..", "testdata", "hostile", "manifest.tsv")

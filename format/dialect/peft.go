@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
 )
@@ -30,6 +31,9 @@ type File struct {
 	*adapter.Adapter
 	Weights *safetensors.File // nil for an adapter type that is only recognised
 	Config  []byte            // adapter_config.json as read
+	Trained *Trained          // what `loratool train` wrote for another method than LoRA, or nil
+
+	config *peftConfig // nil for an adapter type that is only recognised
 }
 
 // Close unmaps the weights.
@@ -41,8 +45,10 @@ func (f *File) Close() error {
 }
 
 // OpenPEFT opens a PEFT adapter: a folder, or its weights file with
-// adapter_config.json beside it.
-func OpenPEFT(path string) (*File, error) {
+// adapter_config.json beside it. A broken rule is a *rule.Error.
+func OpenPEFT(path string) (*File, error) { return openPEFT(path, rule.Stop) }
+
+func openPEFT(path string, report rule.Report) (*File, error) {
 	folder, weights := path, filepath.Join(path, WeightsName)
 	info, err := os.Stat(path)
 	if err != nil {
@@ -61,7 +67,7 @@ func OpenPEFT(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := parsePEFTConfig(filepath.Join(folder, ConfigName), config)
+	c, err := checkPEFTConfig(filepath.Join(folder, ConfigName), config, report)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +75,17 @@ func OpenPEFT(path string) (*File, error) {
 	if c.peftType != "LORA" {
 		return f, nil
 	}
-	if f.Weights, err = openWeights(folder, weights); err != nil {
+	f.config = c
+	if f.Weights, err = openWeights(folder, weights, report); err != nil {
 		return nil, err
 	}
-	if err := c.assemble(f.Adapter, f.Weights); err != nil {
+	if f.Weights == nil {
+		return f, nil // it broke a rule, which was reported
+	}
+	if err = c.assemble(f.Adapter, f.Weights); err == nil {
+		err = f.readNotes(report)
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -98,8 +111,8 @@ func readConfig(folder string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-func openWeights(folder, weights string) (*safetensors.File, error) {
-	f, err := safetensors.Open(weights)
+func openWeights(folder, weights string, report rule.Report) (*safetensors.File, error) {
+	f, err := safetensors.Check(weights, report)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
@@ -119,8 +132,37 @@ func pickleError(file string) error {
 func (c *peftConfig) newAdapter(path string) *adapter.Adapter {
 	return &adapter.Adapter{
 		Source: path, Dialect: "peft", Type: c.peftType, Base: c.base, Writer: c.version,
-		FanInFanOut: c.fanInFanOut, Refusals: c.refusals, Warnings: c.warnings,
+		FanInFanOut: c.fanInFanOut, Init: c.init, Refusals: c.refusals, Warnings: c.warnings,
 	}
+}
+
+// readNotes reads what the specification adds, and holds lora.modules against
+// the config (LT010).
+func (f *File) readNotes(report rule.Report) (err error) {
+	f.Notes, err = note.Read(f.Source, f.Weights.Header(), report)
+	if err != nil {
+		return err
+	}
+	f.Refusals = append(f.Refusals, f.Notes.Refusals...)
+	f.Warnings = append(f.Warnings, f.Notes.Warnings...)
+	byName := make(map[string]*adapter.Module, len(f.Modules))
+	for _, m := range f.Modules {
+		byName[m.Name()] = m
+	}
+	for _, s := range f.Notes.Modules {
+		m := byName[s.Module]
+		var err error
+		switch {
+		case m == nil:
+			err = fault(f.Adapter, "LT010", "", "%s names module %q, which is not in the file", note.KeyModules, s.Module)
+		case m.Rank != s.Rank || m.Alpha != s.Alpha:
+			err = fault(f.Adapter, "LT010", m.A.Name, "rank %d and alpha %g, %s says %d and %g", m.Rank, m.Alpha, note.KeyModules, s.Rank, s.Alpha)
+		}
+		if err := reported(report, err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // group collects the tensors of one module.
@@ -136,17 +178,48 @@ func (c *peftConfig) assemble(a *adapter.Adapter, f *safetensors.File) error {
 	if err != nil {
 		return err
 	}
+	if err := c.affordable(len(groups)); err != nil {
+		return err
+	}
 	slices.SortFunc(groups, func(x, y *group) int { return cmp.Compare(x.path, y.path) })
 	for _, g := range groups {
-		if err := c.module(a, g); err != nil {
+		n := len(a.Modules)
+		if err := c.broken(c.module(a, g)); err != nil {
 			return err
 		}
+		if len(a.Modules) == n {
+			c.left = append(c.left, strings.TrimSuffix(g.path, ".base_layer"))
+		}
+	}
+	if err := twice(a); err != nil {
+		return err
 	}
 	for _, r := range others {
 		c.replacement(a, r)
 	}
-	if len(a.Modules)+len(a.Replacements)+len(a.Tokens) == 0 {
-		return fault(a, "AD026", "", "no LoRA tensors among the %d of the file", len(f.Header().Tensors()))
+	if len(groups)+len(others) == 0 {
+		return c.broken(fault(a, "AD026", "", "no LoRA tensors among the %d of the file", len(f.Header().Tensors())))
+	}
+	return nil
+}
+
+// twice refuses two pairs of factors for one parameter: nested wrappers of
+// which the config names too few parameters. (AD023.)
+func twice(a *adapter.Adapter) error {
+	type place struct {
+		name  string
+		depth int // tells candidates apart that have no name yet
+	}
+	seen := map[place]*adapter.Module{}
+	for _, m := range a.Modules {
+		p := place{name: m.Name()}
+		if len(m.Candidates) > 1 {
+			p.depth = m.Depth + 1
+		}
+		if old := seen[p]; old != nil {
+			return fault(a, "AD023", m.A.Name, "the same parameter %q as tensor %q", p.name, old.A.Name)
+		}
+		seen[p] = m
 	}
 	return nil
 }
@@ -161,7 +234,9 @@ func (c *peftConfig) collect(a *adapter.Adapter, f *safetensors.File) (groups []
 		k := splitPEFTKey(t.Name)
 		if k.adapter != "" {
 			if infixes[k.adapter] = true; len(infixes) > 1 {
-				return nil, nil, fault(a, "AD024", t.Name, "the file holds several adapters: %s", joinKeys(infixes))
+				if err := c.broken(fault(a, "AD047", t.Name, "the file holds several adapters: %s", joinKeys(infixes))); err != nil {
+					return nil, nil, err
+				}
 			}
 		}
 		switch k.part {
@@ -179,7 +254,10 @@ func (c *peftConfig) collect(a *adapter.Adapter, f *safetensors.File) (groups []
 				groups = append(groups, g)
 			}
 			if old, ok := g.parts[k.part]; ok {
-				return nil, nil, fault(a, "AD023", t.Name, "the same part of module %q as tensor %q", k.module, old.Name)
+				if err := c.broken(fault(a, "AD023", t.Name, "the same part of module %q as tensor %q", k.module, old.Name)); err != nil {
+					return nil, nil, err
+				}
+				continue
 			}
 			g.parts[k.part] = v
 		}
@@ -198,4 +276,16 @@ func joinKeys(set map[string]bool) string {
 
 func fault(a *adapter.Adapter, id rule.ID, tensor, format string, args ...any) error {
 	return &rule.Error{File: a.Source, Tensor: tensor, Rule: id, Err: fmt.Errorf(format, args...)}
+}
+
+// Field returns a field of the config as compact JSON, or "" if it is absent.
+func (f *File) Field(name string) string {
+	if f.config == nil {
+		return ""
+	}
+	v, ok := f.config.value.Lookup(name)
+	if !ok {
+		return ""
+	}
+	return string(v.Append(nil))
 }

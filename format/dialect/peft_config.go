@@ -1,8 +1,11 @@
 package dialect
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,13 +30,21 @@ type peftConfig struct {
 	bias         string
 	saved        []string // modules_to_save
 	parameters   []string // target_parameters
-	tokens       []tokenIndices
-	base         string
-	version      string
-	expertMajorB bool // Unsloth's lora_B_layout marker
+	modules      []string // target_modules, if a list
+	// modulePattern is target_modules, if a pattern that RE2 understands.
+	modulePattern *regexp.Regexp
+	tokens        []tokenIndices
+	base          string
+	version       string
+	init          string // init_lora_weights, if it changed the base
+	expertMajorB  bool   // Unsloth's lora_B_layout marker
+	patternSize   int    // instructions of the compiled patterns
 
 	refusals []*rule.Unsupported
 	warnings []*rule.Error
+	report   rule.Report
+	left     []string        // paths of modules that broke a rule
+	unread   map[string]bool // fields that broke a rule: nothing follows from them
 }
 
 // tokenIndices are the trained rows of the embedding whose path ends in module.
@@ -54,7 +65,13 @@ const (
 )
 
 func parsePEFTConfig(file string, data []byte) (*peftConfig, error) {
-	c := &peftConfig{file: file, r: 8, alpha: 8, bias: "none"}
+	return checkPEFTConfig(file, data, rule.Stop)
+}
+
+// checkPEFTConfig reports every field that breaks a rule. It fails where the
+// rest of the config cannot be read.
+func checkPEFTConfig(file string, data []byte, report rule.Report) (*peftConfig, error) {
+	c := &peftConfig{file: file, r: 8, alpha: 8, bias: "none", report: report, unread: map[string]bool{}}
 	if len(data) > maxConfigBytes {
 		return nil, c.fault("AD002", "", "config of %d bytes, at most %d are read", len(data), maxConfigBytes)
 	}
@@ -74,16 +91,47 @@ func parsePEFTConfig(file string, data []byte) (*peftConfig, error) {
 		return c, nil
 	}
 	for _, m := range v.Members {
-		if err := c.field(m.Name, m.Value); err != nil {
+		if err := c.broken(c.field(m.Name, m.Value)); err != nil {
 			return nil, err
 		}
 	}
+	if err := c.broken(c.combinations()); err != nil {
+		return nil, err
+	}
 	return c, nil
+}
+
+// combinations refuses what LoraConfig itself refuses (its __post_init__).
+func (c *peftConfig) combinations() error {
+	has := func(name string) bool { v, _ := c.value.Lookup(name); return !isEmpty(v) }
+	targets, _ := c.value.Lookup("target_modules")
+	for _, name := range []string{"layers_to_transform", "layers_pattern"} {
+		if targets.Kind == strictjson.String && has(name) {
+			return c.fault("AD003", "", "%s beside a target_modules that is a regular expression", name)
+		}
+	}
+	if has("layers_pattern") && !has("layers_to_transform") {
+		return c.fault("AD003", "", "layers_pattern without layers_to_transform")
+	}
+	return nil
+}
+
+// broken reports an error that is a broken rule, and returns others.
+func (c *peftConfig) broken(err error) error { return reported(c.report, err) }
+
+func reported(report rule.Report, err error) error {
+	if e, ok := errors.AsType[*rule.Error](err); ok {
+		return report(e)
+	}
+	return err
 }
 
 // readType reads peft_type, the one field that PEFT demands.
 func (c *peftConfig) readType() error {
 	v, ok := c.value.Lookup("peft_type")
+	if !ok && c.isMLX() {
+		return &rule.Unsupported{File: c.file, Rule: "AD007", What: "an adapter of mlx-lm", Hint: "its adapter_config.json has another schema than PEFT's"}
+	}
 	if !ok {
 		return c.fault("AD006", `add "peft_type": "LORA"`, "peft_type is missing")
 	}
@@ -95,6 +143,16 @@ func (c *peftConfig) readType() error {
 	}
 	c.peftType = v.Text
 	return nil
+}
+
+// isMLX knows the config of mlx-lm, which has the same name, by its fields.
+func (c *peftConfig) isMLX() bool {
+	for _, name := range []string{"fine_tune_type", "lora_parameters", "lora_layers"} {
+		if _, ok := c.value.Lookup(name); ok {
+			return true
+		}
+	}
+	return false
 }
 
 // field reads one member. Every key that PEFT 0.21 knows has a row in
@@ -109,6 +167,7 @@ func (c *peftConfig) field(name string, v strictjson.Value) error {
 		return nil
 	}
 	if err := read(c, v); err != nil {
+		c.unread[name] = true
 		return c.fault(ruleOfField(name), "", "%s: %w", name, err)
 	}
 	return nil
@@ -287,13 +346,24 @@ func readBias(c *peftConfig, v strictjson.Value) error {
 	return fmt.Errorf("found %q, expected none, all or lora_only", v.Text)
 }
 
-// readTargets checks the type only: the tensors say which modules there are.
+// readTargets reads which modules are layers of their own. The tensors say
+// which modules there are; beside target_parameters the field tells layers from
+// modules whose parameters are adapted.
 func readTargets(c *peftConfig, v strictjson.Value) error {
 	if v.Kind == strictjson.String {
+		c.modulePattern, _ = regexp.Compile(`^(?:` + v.Text + `)$`)
 		return nil
 	}
-	var names []string
-	return list(func(*peftConfig) *[]string { return &names })(c, v)
+	return list(func(c *peftConfig) *[]string { return &c.modules })(c, v)
+}
+
+// isTargetModule matches target_modules as PEFT does: a pattern on the whole
+// path, or whole components at the end of it.
+func (c *peftConfig) isTargetModule(path string) bool {
+	if c.modulePattern != nil {
+		return c.modulePattern.MatchString(path)
+	}
+	return slices.ContainsFunc(c.modules, func(m string) bool { return path == m || strings.HasSuffix(path, "."+m) })
 }
 
 func readTokens(c *peftConfig, v strictjson.Value) error {
@@ -340,12 +410,21 @@ func readInit(c *peftConfig, v strictjson.Value) error {
 		return nil
 	case strictjson.String:
 		if !plainInits[v.Text] {
-			c.refuse(fmt.Sprintf("init_lora_weights %q (the base was changed before training)", v.Text),
-				"save the adapter again with PEFT's path_initial_model_for_weight_conversion, which makes it a plain LoRA")
+			c.init = v.Text
+			c.refuse(fmt.Sprintf("init_lora_weights %q (the base was changed before training)", v.Text), initHint(v.Text))
 		}
 		return nil
 	}
 	return fmt.Errorf("found %s, expected true, false or a name", v.Kind)
+}
+
+// initHint says how an adapter whose initialisation changed the base becomes a
+// plain one.
+func initHint(init string) string {
+	if init == "pissa" || strings.EqualFold(init, "olora") {
+		return "loratool plain makes it a plain LoRA, with the adapter as it was before training (--init) or from the base (--base)"
+	}
+	return "loratool plain makes it a plain LoRA, with the adapter as it was before training (--init)"
 }
 
 // readLayout reads the marker by which unsloth-zoo tells its old expert-major
@@ -382,7 +461,7 @@ func (c *peftConfig) unknown(name string, v strictjson.Value) {
 }
 
 func (c *peftConfig) refuse(what, hint string) {
-	c.refusals = append(c.refusals, &rule.Unsupported{File: c.file, What: what, Hint: hint})
+	c.refusals = append(c.refusals, &rule.Unsupported{File: c.file, Rule: "AD007", What: what, Hint: hint})
 }
 
 func (c *peftConfig) warn(id rule.ID, format string, args ...any) {

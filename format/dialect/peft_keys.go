@@ -1,6 +1,9 @@
 package dialect
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A keyPart is what a tensor of a PEFT file is for.
 type keyPart uint8
@@ -97,8 +100,8 @@ func splitOther(path []string) peftKey {
 			return peftKey{module: strings.Join(path, "."), part: partUnused, why: "a copy of a module of the base"}
 		case c == "base_layer" && rest == "weight":
 			return peftKey{module: strings.Join(path, "."), part: partUnused, why: "a copy of the base's weight (save_embedding_layers)"}
-		case c == "base_layer":
-			return peftKey{module: strings.Join(path[:i], ".") + "." + rest, part: partOther}
+		case c == "base_layer": // twice for the out_proj of an attention
+			return peftKey{module: strings.Join(without(path, "base_layer"), "."), part: partOther}
 		case c == "modules_to_save" && i+2 < len(path) && path[i+1] == defaultAdapter:
 			return peftKey{module: strings.Join(path[:i], ".") + "." + strings.Join(path[i+2:], "."), part: partOther, adapter: defaultAdapter}
 		case c == "modules_to_save" && i+1 < len(path): // save_pretrained with bias="all"
@@ -110,11 +113,10 @@ func splitOther(path []string) peftKey {
 
 func unwrap(name string) string {
 	path := strings.Split(name, ".")
-	kept := path[:0]
-	for _, c := range path {
-		if !wrappers[c] {
-			kept = append(kept, c)
-		}
-	}
-	return strings.Join(kept, ".")
+	return strings.Join(slices.DeleteFunc(path, func(c string) bool { return wrappers[c] }), ".")
+}
+
+// without returns the path without the components of a name.
+func without(path []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(path), func(c string) bool { return c == name })
 }

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -112,13 +113,17 @@ func (c *peftConfig) place(m *adapter.Module) {
 		m.Path = strings.TrimSuffix(m.Path, ".base_layer")
 		m.Depth++
 	}
+	if m.Depth == 0 && c.isTargetModule(m.Path) {
+		return
+	}
 	for _, p := range c.parameters {
 		full := m.Path + p[max(strings.LastIndexByte(p, '.'), 0):]
 		if !strings.Contains(p, ".") {
 			full = m.Path + "." + p
 		}
-		if full == p || strings.HasSuffix(full, "."+p) {
-			m.Candidates = append(m.Candidates, full[len(m.Path)+1:])
+		name := full[len(m.Path)+1:]
+		if (full == p || strings.HasSuffix(full, "."+p)) && !slices.Contains(m.Candidates, name) {
+			m.Candidates = append(m.Candidates, name)
 		}
 	}
 	if len(m.Candidates) == 1 {
@@ -149,7 +154,7 @@ func (c *peftConfig) scale(a *adapter.Adapter, m *adapter.Module) error {
 		m.Rank = rank // one expert's share; the base says how many there are
 		return nil
 	}
-	if m.Rank != rank {
+	if m.Rank != rank && !c.unread["r"] && !c.unread["rank_pattern"] {
 		return fault(a, "AD012", m.A.Name, "shape %v, config says rank %d", m.A.Shape, rank)
 	}
 	return nil
@@ -193,16 +198,16 @@ func (c *peftConfig) scaleCandidates(a *adapter.Adapter, m *adapter.Module) erro
 // extras attaches the DoRA magnitude and the bias of B (AD031).
 func (c *peftConfig) extras(a *adapter.Adapter, g *group, m *adapter.Module) error {
 	if t, ok := g.parts[partMagnitude]; ok {
-		if !c.dora {
-			return fault(a, "AD031", t.Name, "a DoRA magnitude, but use_dora is not set")
+		if !c.dora && !c.unread["use_dora"] {
+			c.contradiction(a, "AD031", t.Name, "a DoRA magnitude, but use_dora is not set")
 		}
 		m.Magnitude = &t
 	} else if c.dora {
 		return fault(a, "AD031", m.A.Name, "use_dora is set, but module %q has no magnitude", m.Path)
 	}
 	if t, ok := g.parts[partBias]; ok {
-		if !c.loraBias {
-			return fault(a, "AD020", t.Name, "a bias of B, but lora_bias is not set")
+		if !c.loraBias && !c.unread["lora_bias"] {
+			c.contradiction(a, "AD020", t.Name, "a bias of B, but lora_bias is not set")
 		}
 		m.Bias = &t
 	} else if c.loraBias {
@@ -216,15 +221,31 @@ func (c *peftConfig) extras(a *adapter.Adapter, g *group, m *adapter.Module) err
 	return nil
 }
 
+// contradiction notes a tensor that PEFT drops without a word, because the
+// config does not ask for it. Whoever applies the adapter must know which of
+// the two is meant.
+func (c *peftConfig) contradiction(a *adapter.Adapter, id rule.ID, tensor, what string) {
+	a.Warnings = append(a.Warnings, &rule.Error{File: a.Source, Tensor: tensor, Rule: id, Milder: rule.Warning, Err: errors.New(what)})
+	a.Refusals = append(a.Refusals, &rule.Unsupported{File: a.Source, Rule: id, What: fmt.Sprintf("tensor %q (%s)", tensor, what),
+		Hint: "correct the config, or remove the tensor"})
+}
+
 // tokenRows attaches trained rows to their indices, which only the config has.
 func (c *peftConfig) tokenRows(a *adapter.Adapter, path string, rows adapter.Tensor) error {
 	i := slices.IndexFunc(c.tokens, func(t tokenIndices) bool { return t.names(path) })
 	if i < 0 {
-		return fault(a, "AD037", rows.Name, "trained token rows, but trainable_token_indices does not name %q", path)
+		return fault(a, "AD046", rows.Name, "trained token rows, but trainable_token_indices does not name %q", path)
 	}
 	t := adapter.TokenRows{Path: path, Indices: c.tokens[i].rows, Rows: rows}
 	if len(rows.Shape) != 2 || rows.Shape[0] != len(t.Indices) {
-		return fault(a, "AD037", rows.Name, "shape %v, config lists %d rows", rows.Shape, len(t.Indices))
+		return fault(a, "AD046", rows.Name, "shape %v, config lists %d rows", rows.Shape, len(t.Indices))
+	}
+	seen := make(map[int]bool, len(t.Indices))
+	for _, row := range t.Indices {
+		if seen[row] {
+			return fault(a, "AD046", rows.Name, "config lists row %d twice", row)
+		}
+		seen[row] = true
 	}
 	if !rows.DType.Float() {
 		return fault(a, "AD015", rows.Name, "dtype %v cannot hold trained values", rows.DType)

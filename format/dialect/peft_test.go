@@ -36,6 +36,7 @@ func TestSplitPEFTKey(t *testing.T) {
 		{"base_model.model.classifier.modules_to_save.bias", "classifier.bias", partOther, ""},
 		{"base_model.model.classifier.modules_to_save.default.dense.bias", "classifier.dense.bias", partOther, "default"},
 		{"base_model.model.a.q_proj.base_layer.bias", "a.q_proj.bias", partOther, ""},
+		{"base_model.model.a.base_layer.out_proj.base_layer.bias", "a.out_proj.bias", partOther, ""},
 		{"base_model.model.a.embed_tokens.base_layer.weight", "a.embed_tokens.base_layer.weight", partUnused, ""},
 		{"base_model.model.a.embed_tokens.token_adapter.trainable_tokens_delta", "a.embed_tokens", partTokens, ""},
 		{"base_model.model.a.lora_diag", "a", partRefused, ""},
@@ -191,10 +192,9 @@ func TestAdapterErrors(t *testing.T) {
 		{"vector", plain, []safetensors.NamedData{tensor("x.lora_A.weight", 1, 6), b}, "AD014"},
 		{"integers", plain, []safetensors.NamedData{i32, b}, "AD015"},
 		{"two spellings", plain, []safetensors.NamedData{a, b, tensor("x.lora_A.default.weight", 1, 2, 3)}, "AD023"},
-		{"two adapters", plain, []safetensors.NamedData{tensor("x.lora_A.one.weight", 1, 2, 3), tensor("y.lora_A.two.weight", 1, 2, 3)}, "AD024"},
+		{"two adapters", plain, []safetensors.NamedData{tensor("x.lora_A.one.weight", 1, 2, 3), tensor("y.lora_A.two.weight", 1, 2, 3)}, "AD047"},
 		{"empty", plain, []safetensors.NamedData{tensor("x.lora_A.weight", 1, 0), b}, "AD025"},
 		{"nothing", plain, nil, "AD026"},
-		{"magnitude without use_dora", plain, []safetensors.NamedData{a, b, tensor("x.lora_magnitude_vector", 1, 4)}, "AD031"},
 		{"use_dora without magnitude", `{"peft_type":"LORA","r":2,"use_dora":true}`, []safetensors.NamedData{a, b}, "AD031"},
 		{"token rows", plain, []safetensors.NamedData{tensor("e.token_adapter.trainable_tokens_delta", 1, 2, 3)}, "AD046"},
 	} {
@@ -264,4 +264,30 @@ func ExampleOpenPEFT() {
 	m := a.Modules[0]
 	fmt.Println(m.Path, m.Kind == adapter.Linear, m.Rank, m.Scaling())
 	// Output: layers.0.q_proj true 2 2
+}
+
+// TestTargetParameters tells layers from modules whose parameters are adapted,
+// where target_parameters name parameters alone, twice over.
+func TestTargetParameters(t *testing.T) {
+	for _, c := range []struct{ name, config, params string }{
+		{"list", `{"peft_type":"LORA","r":1,"target_modules":["q"],"target_parameters":["x.experts.up","up","down"]}`, "up down"},
+		{"pattern", `{"peft_type":"LORA","r":1,"target_modules":".*\\.q","target_parameters":["up","down","up"]}`, "up down"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := OpenPEFT(folder(t, c.config, tensor("x.q.lora_A.weight", 1, 1, 3), tensor("x.q.lora_B.weight", 1, 2, 1),
+				tensor("x.experts.lora_A.weight", 1, 2, 3), tensor("x.experts.lora_B.weight", 1, 2, 2)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for _, m := range f.Modules {
+				if got := strings.Join(m.Candidates, " "); m.Path == "x.q" && got != "" || m.Path == "x.experts" && got != c.params {
+					t.Errorf("module %s may be %q", m.Path, got)
+				}
+			}
+			if len(f.Modules) != 2 {
+				t.Errorf("%d modules", len(f.Modules))
+			}
+		})
+	}
 }

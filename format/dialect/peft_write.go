@@ -24,6 +24,9 @@ type WriteOptions struct {
 	// KeepTargets keeps target_modules and the fields that narrow it as Config
 	// has them: for an adapter that has the modules of Config's, all of them.
 	KeepTargets bool
+	// PlainInit says that the adapter is relative to the base as it is, whatever
+	// initialisation Config has.
+	PlainInit bool
 	// Metadata goes into the header of the weights, beside PEFT's "format".
 	Metadata map[string]string
 	// Inputs are files and folders that the output must not touch.

@@ -32,6 +32,9 @@ func peftConfigFor(a *adapter.Adapter, o WriteOptions) (strictjson.Value, error)
 	if !o.KeepTargets {
 		w.targets()
 	}
+	if o.PlainInit {
+		w.plainInit()
+	}
 	w.defaults()
 	slices.SortStableFunc(config.Members, func(x, y strictjson.Member) int { return cmp.Compare(x.Name, y.Name) })
 	return config, nil
@@ -61,6 +64,14 @@ func (w *configWriter) defaults() {
 			w.set(m.Name, m.Value)
 		}
 	}
+}
+
+// plainInit takes the initialisation out of the config, and what steers it.
+func (w *configWriter) plainInit() {
+	w.set("init_lora_weights", jsonBool(true))
+	w.value.Members = slices.DeleteFunc(w.value.Members, func(m strictjson.Member) bool {
+		return slices.Contains([]string{"corda_config", "lora_ga_config", "loftq_config"}, m.Name)
+	})
 }
 
 // switches sets what PEFT has once for all modules.

@@ -134,7 +134,7 @@ func TestWritePEFTMixedScaling(t *testing.T) {
 // TestWritePEFTKeeps holds that fields of a config stay: unknown ones, and
 // ranks, patterns and targets that still say what the modules have.
 func TestWritePEFTKeeps(t *testing.T) {
-	const config = `{"peft_type":"LORA","r":4,"lora_alpha":16,"rank_pattern":{"layers.1.*":2},"target_modules":"all-linear",` +
+	const config = `{"peft_type":"LORA","r":4,"lora_alpha":16,"rank_pattern":{"layers.1.*":2},"target_modules":["q"],` +
 		`"future":{"x":[1,2.50]},"task_type":"CAUSAL_LM","init_lora_weights":"gaussian","lora_dropout":0.1,"layers_to_transform":[0,1]}`
 	a := &adapter.Adapter{Modules: []*adapter.Module{factors("m.layers.0.q", 4, 6, 5), factors("m.layers.1.q", 2, 6, 5)}}
 	f := rewrite(t, a, WriteOptions{Config: []byte(config), KeepTargets: true})

@@ -35,7 +35,15 @@ type Rule struct {
 
 // families are the tables of rules, one file each.
 func families() [][]Rule {
-	return [][]Rule{safetensorsRules, adapterRules, shardRules, additionRules, profileRules, recordRules}
+	return [][]Rule{
+		safetensorsRules,
+		adapterRules,
+		shardRules,
+		additionRules,
+		profileRules,
+		tokenizerRules,
+		recordRules,
+	}
 }
 
 // All returns the rules of every family in the order of the tables.

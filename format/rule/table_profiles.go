@@ -22,4 +22,5 @@ var profileRules = []Rule{
 	{"PF016", Fatal, "layers left out", "Every layer has the modules that one of them has.", "merge the adapter, or add zero modules: loratool normalize"},
 	{"PF017", Fatal, "Conv1D", "The base has no Conv1D layers, which store their weight transposed.", "merge the adapter"},
 	{"PF018", Fatal, "dtype not read", "Factors have a dtype that the program reads.", "write the adapter in F32, F16 or BF16"},
+	{"PF019", Fatal, "scaling is not 1", "The scaling is 1: a program that reads no config has no other.", "fold the scalings into the factors: loratool normalize"},
 }

@@ -34,3 +34,23 @@ func ExamplePacked() {
 	// Output:
 	// [20 30 200 300]
 }
+
+func ExampleSVD() {
+	a := linalg.Dense([]float64{
+		0, 3, 0,
+		0, 0, 4,
+	}, 2, 3)
+	_, s, _ := linalg.SVD(a)
+	fmt.Println(s)
+	// Output:
+	// [4 3]
+}
+
+func ExampleQR() {
+	q := linalg.NewQR(linalg.Dense([]float64{3, 4}, 2, 1))
+	c := linalg.Dense(make([]float64, 2), 2, 1)
+	q.Mul(c, linalg.Dense([]float64{10}, 1, 1))
+	fmt.Printf("%.0f %.0f\n", q.R().Data, c.Data)
+	// Output:
+	// [-5] [-6 -8]
+}

@@ -2,7 +2,11 @@
 
 package linalg
 
-import "golang.org/x/sys/cpu"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 //go:generate go run -C ../../tools/asmgen . -out ../../internal/linalg/kernels_amd64.s -stubs ../../internal/linalg/kernels_gen.go -pkg linalg
 
@@ -84,6 +88,22 @@ func addBounds64(i isa, lo, hi, w, d []float64, e float64) {
 		addBounds64AVX512(n, &lo[0], &hi[0], &w[0], &d[0], e)
 	}
 	addBoundsGeneric(lo[n:], hi[n:], w[n:], d[n:], e)
+}
+
+// packEight32 needs AVX, which every implementation but the generic one has.
+func packEight32(n int, dst *float32, width int, src *float32, stride int) {
+	packEightAVX(n, dst, width, src, stride)
+}
+
+func expSum32(i isa, n int, y, x *float32, scale, shift float32, sums *[lanes32]float32) {
+	switch i {
+	case avx512:
+		expSum32AVX512(n, y, x, scale, shift, &sums[0])
+	case avx2:
+		expSum32AVX2(n, y, x, scale, shift, &sums[0])
+	default:
+		expSumGeneric(unsafe.Slice(y, n), unsafe.Slice(x, n), scale, shift, sums)
+	}
 }
 
 func update32(i isa, n int, w, merged, d *float32, p *partial[float32]) (changed int) {

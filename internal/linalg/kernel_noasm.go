@@ -2,6 +2,8 @@
 
 package linalg
 
+import "unsafe"
+
 func best() isa { return generic }
 
 func tile32(isa, int, int, *float32, *float32, *float32, int, bool) { panic("linalg: no assembly") }
@@ -11,6 +13,12 @@ func tile64(isa, int, int, *float64, *float64, *float64, int, bool) { panic("lin
 func addBounds32(_ isa, lo, hi, w, d []float32, e float32) { addBoundsGeneric(lo, hi, w, d, e) }
 
 func addBounds64(_ isa, lo, hi, w, d []float64, e float64) { addBoundsGeneric(lo, hi, w, d, e) }
+
+func packEight32(int, *float32, int, *float32, int) { panic("linalg: no assembly") }
+
+func expSum32(_ isa, n int, y, x *float32, scale, shift float32, sums *[lanes32]float32) {
+	expSumGeneric(unsafe.Slice(y, n), unsafe.Slice(x, n), scale, shift, sums)
+}
 
 func update32(_ isa, n int, w, merged, d *float32, p *partial[float32]) (changed int) {
 	return updateGeneric(n, lanes32, w, merged, d, p)

@@ -62,6 +62,17 @@ func update32AVX512(n int, w *float32, merged *float32, d *float32, sums *float3
 // peak32AVX512 does n rounds of 12 independent fused multiply-adds of registers.
 func peak32AVX512(n int)
 
+// expSum32AVX512 computes, for n a multiple of 16,
+//
+//	for i in 0…n-1:
+//		y[i] = exp(x[i]*scale - shift)
+//		sums[i mod 16] += y[i]
+//
+// with every product rounded before it is added, and exp as the function of that name.
+//
+//go:noescape
+func expSum32AVX512(n int, y *float32, x *float32, scale float32, shift float32, sums *float32)
+
 // tile6x16f32AVX2 computes
 //
 //	for i in 0…5, j in 0…15:
@@ -119,6 +130,17 @@ func update32AVX2(n int, w *float32, merged *float32, d *float32, sums *float32)
 
 // peak32AVX2 does n rounds of 12 independent fused multiply-adds of registers.
 func peak32AVX2(n int)
+
+// expSum32AVX2 computes, for n a multiple of 16,
+//
+//	for i in 0…n-1:
+//		y[i] = exp(x[i]*scale - shift)
+//		sums[i mod 16] += y[i]
+//
+// with every product rounded before it is added, and exp as the function of that name.
+//
+//go:noescape
+func expSum32AVX2(n int, y *float32, x *float32, scale float32, shift float32, sums *float32)
 
 // tile12x16f64AVX512 computes
 //
@@ -235,3 +257,11 @@ func update64AVX2(n int, w *float64, merged *float64, d *float64, sums *float64)
 
 // peak64AVX2 does n rounds of 12 independent fused multiply-adds of registers.
 func peak64AVX2(n int)
+
+// packEightAVX computes, for n a multiple of 8,
+//
+//	for k in 0…n-1, r in 0…7:
+//		dst[k*width+r] = src[r*stride+k]
+//
+//go:noescape
+func packEightAVX(n int, dst *float32, width int, src *float32, stride int)

@@ -97,6 +97,13 @@ func (r *Reporter) Start(what string) func(done, total int64) {
 
 // update shows the state if it is time.
 func (r *Reporter) update(done, total int64) {
+	r.Show(func(elapsed time.Duration) string { return r.line(done, total, elapsed) })
+}
+
+// Show shows a line of the caller's making if it is time: for operations that
+// count other things than bytes. The line is told how long the operation
+// takes so far.
+func (r *Reporter) Show(text func(elapsed time.Duration) string) {
 	if r.off {
 		return
 	}
@@ -107,7 +114,7 @@ func (r *Reporter) update(done, total int64) {
 		return
 	}
 	r.next = now.Add(r.every)
-	line := r.line(done, total, now.Sub(r.start))
+	line := text(now.Sub(r.start))
 	if !r.live {
 		fmt.Fprintf(r.w, "%s\n", line)
 		return
@@ -147,11 +154,19 @@ func (r *Reporter) line(done, total int64, elapsed time.Duration) string {
 	if elapsed > 0 && done > 0 {
 		parts = append(parts, text.Bytes(int64(rate))+"/s")
 	}
-	if elapsed >= etaAfter && done > 0 && done < total {
-		left := time.Duration(float64(total-done) / rate * float64(time.Second))
-		parts = append(parts, clock(left)+" left")
+	if left := Left(done, total, elapsed); left != "" {
+		parts = append(parts, left)
 	}
 	return strings.Join(parts, "  ")
+}
+
+// Left forecasts the rest of an operation of which done of total took elapsed:
+// "3:07 left", or "" if it is too early or too late for it.
+func Left(done, total int64, elapsed time.Duration) string {
+	if elapsed < etaAfter || done <= 0 || done >= total {
+		return ""
+	}
+	return clock(time.Duration(float64(total-done)/float64(done)*float64(elapsed))) + " left"
 }
 
 // clock formats a time as 5 s, 3:07 or 1:02:03.

@@ -13,6 +13,10 @@ func main() {
 		addBounds(v)
 		update(v)
 		peak(v)
+		if v.size == 4 {
+			expSum(v)
+		}
 	}
+	packEight()
 	build.Generate()
 }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/internal/text"
+)
+
+// An onBaseReport says where the parts of an adapter are in a base.
+type onBaseReport struct {
+	Base    string           `json:"base"`
+	Modules int              `json:"modules"`
+	Found   int              `json:"found"`
+	Tensors int              `json:"tensors"` // of the base that they change
+	Names   []adapter.MapUse `json:"names,omitempty"`
+	Missing []string         `json:"missing,omitempty"`
+}
+
+func placeAdapter(a *adapter.Adapter, path string, flag rulesFlag) (*onBaseReport, error) {
+	rules, err := flag.read()
+	if err != nil {
+		return nil, err
+	}
+	base, err := checkpoint.Open(path, openOptions())
+	if err != nil {
+		return nil, err
+	}
+	defer base.Close()
+	view, err := base.View()
+	if err != nil {
+		return nil, err
+	}
+	res, err := a.Resolve(view, rules)
+	if err != nil {
+		return nil, err
+	}
+	r := &onBaseReport{Base: path, Modules: len(a.Modules), Found: len(res.Updates), Names: res.Maps}
+	tensors := map[string]bool{}
+	for _, u := range res.Updates {
+		for _, p := range u.Pieces {
+			tensors[p.Tensor] = true
+		}
+	}
+	r.Tensors = len(tensors)
+	for _, m := range res.Missing {
+		r.Missing = append(r.Missing, m.Name)
+	}
+	return r, nil
+}
+
+func (r *onBaseReport) print(w io.Writer) {
+	fmt.Fprintf(w, "  on %s: %d of %s found, in %s\n", text.Quote(r.Base), r.Found, count(r.Modules, "module"), count(r.Tensors, "tensor"))
+	for _, m := range r.Names {
+		fmt.Fprintf(w, "    %s\n", m)
+	}
+	for _, m := range r.Missing {
+		fmt.Fprintf(w, "    not found: %s\n", text.Quote(m))
+	}
+}

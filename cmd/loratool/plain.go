@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/internal/progress"
+	"github.com/loratool/loratool/merge/compose"
+)
+
+type plainOptions struct {
+	rankFlags
+	output   string
+	init     string
+	base     string
+	dtype    string
+	modules  bool
+	json     bool
+	dryRun   bool
+	force    bool
+	progress string
+}
+
+func newPlainCmd() *cobra.Command {
+	var o plainOptions
+	cmd := &cobra.Command{
+		Use:        "plain ADAPTER",
+		Short:      "Make a PiSSA, OLoRA, CorDA or LoRA-GA adapter a plain LoRA for the unchanged base",
+		SuggestFor: []string{"convert", "to-lora", "pissa", "olora", "corda", "lora-ga"},
+		Long: `Some initialisations move a part of the base into the adapter before training, so
+that the adapter means nothing on the base as it was published. plain writes the
+difference that training made,
+
+  ΔW = scaling·B·A − scaling·B₀·A₀,
+
+as a LoRA for that base, at the least rank that is exact: at most twice the
+adapter's. B₀ and A₀ are read from --init, the adapter as it was saved before
+training, or, for PiSSA and OLoRA, computed again from --base: PiSSA's are the
+leading singular vectors of the weights, OLoRA's a part of their QR. The random
+variants of PiSSA (pissa_niter_…), CorDA and LoRA-GA need --init. rsLoRA and
+patterns of ranks and alphas are handled.
+
+` + rankHelp + `
+
+` + exitHelp,
+		Example: `  loratool plain ./pissa-adapter --init ./pissa-adapter-init -o ./plain
+  loratool plain ./olora-adapter --base ./Llama-3.2-1B -o ./plain --rank 16`,
+		Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPlain(cmd.Context(), args[0], o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.output, "output", "o", "", "`path` of the adapter folder to write")
+	f.StringVar(&o.init, "init", "", "`adapter` as it was before training")
+	f.StringVar(&o.base, "base", "", "`base` that the adapter was made for, unchanged: a file, folder or repository id")
+	o.rankFlags.add(f, "`rank` of the result (default: the least that is exact)")
+	f.StringVar(&o.dtype, "dtype", "", "`type` of the factors: bf16, f16, f32 or f64 (default: as in the adapter)")
+	f.BoolVar(&o.modules, "modules", false, "list every module")
+	f.BoolVar(&o.json, "json", false, "print the report as JSON, with all singular values")
+	f.BoolVar(&o.dryRun, "dry-run", false, "say what ranks and errors there would be, and write nothing")
+	f.BoolVar(&o.force, "force", false, "replace an output that exists")
+	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
+	return cmd
+}
+
+func runPlain(ctx context.Context, path string, o plainOptions, stdout, stderr io.Writer) error {
+	var options compose.Options
+	var err error
+	switch {
+	case (o.init == "") == (o.base == ""):
+		return usagef("give one of --init, the adapter before training, and --base, the base that it was made for")
+	case o.output == "" && !o.dryRun:
+		return usagef("no output: -o OUT names the adapter folder to write")
+	}
+	if options.Rank, err = o.rankFlags.parse(); err != nil {
+		return err
+	}
+	if options.DType, err = parseFactorType(o.dtype); err != nil {
+		return err
+	}
+	mode, err := progress.ParseMode(o.progress)
+	if err != nil {
+		return usageError{err}
+	}
+	a, err := openAdapter(path)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	from, origin, closeOrigin, err := o.origin()
+	if err != nil {
+		return err
+	}
+	defer closeOrigin()
+	reporter := progress.New(stderr, mode)
+	options.Progress = reporter.Start("plain")
+	out, report, err := compose.Plain(ctx, a.Adapter, from, options)
+	reporter.Done()
+	if err != nil {
+		return err
+	}
+	verb := "would write"
+	if !o.dryRun {
+		verb = "wrote"
+		write := dialect.WriteOptions{Config: a.Config, PlainInit: true, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source, origin}, Force: o.force}
+		if err := dialect.WritePEFT(o.output, out, write); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		return printJSON(stdout, report)
+	}
+	printComposed(stdout, stderr, verb, report, o.modules)
+	return nil
+}
+
+// origin opens what --init or --base names, and says where it lies.
+func (o plainOptions) origin() (from compose.Origin, path string, closeIt func() error, err error) {
+	if o.init != "" {
+		a, err := openAdapter(o.init)
+		if err != nil {
+			return from, "", nil, err
+		}
+		return compose.Origin{Init: a.Adapter}, a.Source, a.Close, nil
+	}
+	if path, err = checkpoint.Locate(o.base, openOptions()); err != nil {
+		return from, "", nil, err
+	}
+	base, err := checkpoint.Open(path, openOptions())
+	if err != nil {
+		return from, "", nil, err
+	}
+	return compose.Origin{Base: base}, path, base.Close, nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/internal/progress"
+	"github.com/loratool/loratool/internal/text"
+	"github.com/loratool/loratool/train"
+	"github.com/loratool/loratool/train/corpus"
+)
+
+// samples reads a file of samples with the tokenizer of the base, if it has
+// one.
+func (o *trainOptions) samples(base *checkpoint.Checkpoint, path string) (train.Source, error) {
+	if _, err := os.Stat(o.base + "/tokenizer.json"); errors.Is(err, fs.ErrNotExist) {
+		return corpus.ReadIDs(path)
+	}
+	t, err := corpus.Open(base.Dir())
+	if err != nil {
+		return nil, err
+	}
+	return t.ReadFile(path)
+}
+
+// prepare makes the trainer and says what was done to the samples.
+func (o *trainOptions) prepare(base *checkpoint.Checkpoint, stderr io.Writer) (*train.Trainer, error) {
+	samples, err := o.samples(base, o.data)
+	if err != nil {
+		return nil, err
+	}
+	var held train.Source
+	if o.eval != "" {
+		if held, err = o.samples(base, o.eval); err != nil {
+			return nil, err
+		}
+	}
+	t, err := train.New(base, samples, held, o.Options)
+	if err != nil {
+		return nil, err
+	}
+	if c := t.Cut(); c.Shortened+c.Dropped > 0 {
+		fmt.Fprintf(stderr, "loratool: warning: of %s, %d are longer than %d tokens and were cut, %d have nothing to learn and were left out\n",
+			count(c.Samples, "sample"), c.Shortened, t.MaxLen(), c.Dropped)
+	}
+	switch {
+	case o.resume:
+		err = t.Resume(o.state())
+	case o.Init == "adapter":
+		err = o.begin(t)
+	}
+	return t, err
+}
+
+// begin starts from the values of an adapter.
+func (o *trainOptions) begin(t *train.Trainer) error {
+	a, err := openAdapter(o.init)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return t.Begin(a)
+}
+
+// A stopped error reports a run that was interrupted and can go on.
+type stopped struct {
+	error
+	state string
+	step  int
+	steps int
+}
+
+// run trains with a live line and metrics in a file.
+func (o *trainOptions) run(ctx context.Context, t *train.Trainer, stderr io.Writer) (*trainReport, error) {
+	done, _ := t.Steps()
+	metrics, err := openMetrics(o.metrics(), done)
+	if err != nil {
+		return nil, err
+	}
+	defer metrics.Close()
+	mode, _ := progress.ParseMode(o.progress) // checked by parse
+	line := progress.New(stderr, mode)
+	defer line.Done()
+	line.Start("train")
+	r := &trainReport{Output: o.output, Method: o.Method, State: o.state(), started: time.Now()}
+	saved := 0
+	err = t.Run(ctx, train.Hooks{
+		Event: func(e train.Event) error {
+			r.add(e)
+			line.Show(func(elapsed time.Duration) string { return trainLine(e, done, elapsed) })
+			return metrics.write(e)
+		},
+		Save: func() error {
+			saved, _ = t.Steps()
+			return t.SaveState(o.state())
+		},
+	})
+	if ctx.Err() != nil && saved > 0 {
+		_, steps := t.Steps()
+		return nil, stopped{err, o.state(), saved, steps}
+	}
+	if errors.Is(err, train.ErrDiverged) && saved > 0 {
+		return nil, fmt.Errorf("%w; %s holds the state after step %d", err, text.Quote(o.state()), saved)
+	}
+	return r, err
+}
+
+// trainLine is the live line of a step.
+func trainLine(e train.Event, first int, elapsed time.Duration) string {
+	parts := []string{
+		fmt.Sprintf("step %d of %d", e.Step, e.Steps), fmt.Sprintf("loss %.4f", e.Loss),
+		fmt.Sprintf("%s tokens/s", text.Count(int64(e.PerSec))),
+	}
+	if e.Held != nil {
+		parts = append(parts, fmt.Sprintf("held-out %.4f", *e.Held))
+	}
+	if left := progress.Left(int64(e.Step-first), int64(e.Steps-first), elapsed); left != "" {
+		parts = append(parts, left)
+	}
+	return strings.Join(parts, "  ")
+}
+
+// metrics is the file of events, one JSON object a line.
+type metrics struct{ *os.File }
+
+// openMetrics begins the file, or keeps the lines of the steps that are done.
+func openMetrics(path string, done int) (metrics, error) {
+	var kept []byte
+	if old, err := os.ReadFile(path); err == nil && done > 0 {
+		for line := range bytes.Lines(old) {
+			var e train.Event
+			if json.Unmarshal(line, &e) == nil && e.Step <= done {
+				kept = append(kept, line...)
+			}
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
+	if err != nil {
+		return metrics{}, err
+	}
+	if _, err := f.Write(kept); err != nil {
+		f.Close()
+		return metrics{}, err
+	}
+	return metrics{f}, nil
+}
+
+func (m metrics) write(e train.Event) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	_, err = m.Write(append(b, '\n'))
+	return err
+}

@@ -1,0 +1,188 @@
+package diff
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/internal/lowrank"
+	"github.com/loratool/loratool/internal/mmap"
+)
+
+// A Pair is a base and a checkpoint tuned from it, matched by their headers.
+type Pair struct {
+	Added, Removed []string // tensors of one of the two only
+
+	base, tuned *checkpoint.Checkpoint
+	model       model
+	names       *namer
+	common      []match
+	twin        string // path of a head that shares the values of an embedding and is not stored, or ""
+	shared      string // tensor of that embedding
+}
+
+// A match is a tensor that both checkpoints have.
+type match struct {
+	name        string
+	base, tuned safetensors.Tensor
+	baseShard   int
+	tunedShard  int
+}
+
+// NewPair matches two checkpoints. A head that only the tuned one stores is
+// matched with the base's embedding if the base ties them; one that is equal
+// to the tuned embedding counts as tied still.
+func NewPair(base, tuned *checkpoint.Checkpoint) (*Pair, error) {
+	p := &Pair{base: base, tuned: tuned}
+	var err error
+	if p.model, err = newModel(base); err != nil {
+		return nil, err
+	}
+	if p.names, err = newNamer(p.model); err != nil {
+		return nil, err
+	}
+	for _, c := range []*checkpoint.Checkpoint{base, tuned} {
+		if err := refuseQuantized(c); err != nil {
+			return nil, err
+		}
+	}
+	embedding, head := p.tied()
+	for _, name := range tuned.Names() {
+		m := match{name: name}
+		m.tunedShard, m.tuned, _ = tuned.Lookup(name)
+		source := name
+		if _, _, ok := base.Lookup(name); !ok && name == head {
+			if p.sameBytes(head, embedding) {
+				continue
+			}
+			source, p.twin = embedding, ""
+		}
+		var ok bool
+		if m.baseShard, m.base, ok = base.Lookup(source); ok {
+			p.common = append(p.common, m)
+		} else {
+			p.Added = append(p.Added, name)
+		}
+	}
+	for _, name := range base.Names() {
+		if _, _, ok := tuned.Lookup(name); !ok {
+			p.Removed = append(p.Removed, name)
+		}
+	}
+	// In the order of the files, for the disk's sake.
+	slices.SortStableFunc(p.common, func(x, y match) int {
+		return cmp.Or(cmp.Compare(x.tunedShard, y.tunedShard), cmp.Compare(x.tuned.Begin, y.tuned.Begin))
+	})
+	return p, nil
+}
+
+// refuseQuantized refuses weights whose values their own bytes do not tell.
+func refuseQuantized(c *checkpoint.Checkpoint) error {
+	config, err := c.Config()
+	if err != nil || config == nil {
+		return err
+	}
+	if q := config.Quantization(); q != nil {
+		return &rule.Unsupported{File: c.Dir(), What: fmt.Sprintf("a delta of weights quantized by %q", q.Method), Hint: "dequantize the checkpoint first"}
+	}
+	return nil
+}
+
+// tied returns the embedding of the base and the head that shares its values
+// without being stored, as tensor names; "" without such a pair.
+func (p *Pair) tied() (embedding, head string) {
+	if tied, present := p.model.TieWordEmbeddings(); present && !tied {
+		return "", ""
+	}
+	for _, name := range p.base.Names() {
+		path, isWeight := strings.CutSuffix(name, ".weight")
+		switch {
+		case isWeight && adapter.IsHead(path):
+			return "", ""
+		case isWeight && adapter.IsEmbedding(path) && (embedding == "" || len(name) < len(embedding)):
+			embedding = name
+		}
+	}
+	if head = adapter.HeadOf(p.model.Architectures()); embedding == "" || head == "" {
+		return "", ""
+	}
+	p.shared, p.twin = embedding, strings.TrimSuffix(head, ".weight")
+	return embedding, head
+}
+
+// role tells what a tensor is to an adapter.
+func (p *Pair) role(m match) role {
+	return roleOf(p.names.name(m.name), m.base.Shape, m.base.DType, p.model.ModelType())
+}
+
+// module returns the path in memory of the module that a tensor belongs to.
+func (p *Pair) module(tensor string) string {
+	name := p.names.name(tensor)
+	return name[:max(0, strings.LastIndexByte(name, '.'))]
+}
+
+// sameBytes reports whether two tensors of the tuned checkpoint are equal.
+func (p *Pair) sameBytes(a, b string) (same bool) {
+	sa, ta, oka := p.tuned.Lookup(a)
+	sb, tb, okb := p.tuned.Lookup(b)
+	if !oka || !okb || ta.DType != tb.DType || !slices.Equal(ta.Shape, tb.Shape) {
+		return false
+	}
+	err := mmap.Guard(func() { same = bytes.Equal(p.tuned.Bytes(sa, ta), p.tuned.Bytes(sb, tb)) })
+	return same && err == nil
+}
+
+// delta returns the whole of a match as one matrix.
+func (p *Pair) delta(m match, rows, cols int) *delta {
+	return &delta{
+		base:  side{m.base.DType, p.base.Bytes(m.baseShard, m.base)},
+		tuned: side{m.tuned.DType, p.tuned.Bytes(m.tunedShard, m.tuned)},
+		rows:  rows, cols: cols,
+	}
+}
+
+// equal reports whether the two tensors of a match have the same bytes.
+func (p *Pair) equal(m match) (same bool, err error) {
+	if m.base.DType != m.tuned.DType || !slices.Equal(m.base.Shape, m.tuned.Shape) {
+		return false, nil
+	}
+	err = mmap.Guard(func() {
+		same = bytes.Equal(p.base.Bytes(m.baseShard, m.base), p.tuned.Bytes(m.tunedShard, m.tuned))
+	})
+	return same, err
+}
+
+// bytes returns how much of the files a match is.
+func (m match) bytes() int64 { return m.base.End - m.base.Begin + m.tuned.End - m.tuned.Begin }
+
+// matrix sees a shape as a matrix of its first dimension by all others.
+func matrix(shape []int) (rows, cols int) {
+	rows, cols = 1, 1
+	for i, n := range shape {
+		if i == 0 && len(shape) > 1 {
+			rows = n
+		} else {
+			cols *= n
+		}
+	}
+	return rows, cols
+}
+
+// matches reports whether a name, or the path of the module it belongs to, is
+// one of the patterns. Stars match dots too.
+func matches(patterns []string, names ...string) bool {
+	for _, pattern := range patterns {
+		for _, name := range names {
+			if lowrank.Match(pattern, name) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,45 @@
+package diff
+
+import (
+	"math"
+
+	"github.com/loratool/loratool/internal/lowrank"
+)
+
+// choose returns how many of the leading squared singular values a rule keeps,
+// and whether those given are enough to say so.
+func choose(rule lowrank.Rule, squares []float64, s stats) (rank int, enough bool) {
+	if n, ok := rule.Fixed(); ok {
+		return min(n, len(squares)), n <= len(squares)
+	}
+	rank = rule.Rank(lowrank.Spectrum{Sigma: roots(squares), Square: s.delta2, Floor: s.edge})
+	return rank, rank < len(squares)
+}
+
+// atLeast bounds from below the rank that the rule auto asks for when the
+// squares given are converged: a change whose energy is above that of the
+// noise needs as many more values, none of which is larger than the last.
+func atLeast(rule lowrank.Rule, squares []float64, s stats) int {
+	rank, _ := choose(rule, squares, s)
+	if rule != lowrank.Auto() || rank == 0 {
+		return rank
+	}
+	missing := s.delta2 - (1+noiseSlack)*s.noise2
+	for _, q := range squares[:rank] {
+		missing -= q
+	}
+	return rank + int(math.Max(0, missing/squares[rank-1]))
+}
+
+// noiseSlack is the relative error allowed to the expected energy of the
+// rounding noise: values in a binade are not spread evenly.
+const noiseSlack = 0.1
+
+// roots returns the singular values of their squares.
+func roots(squares []float64) []float64 {
+	s := make([]float64, len(squares))
+	for i, q := range squares {
+		s[i] = math.Sqrt(q)
+	}
+	return s
+}

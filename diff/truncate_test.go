@@ -1,0 +1,231 @@
+package diff
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/internal/linalg"
+	"github.com/loratool/loratool/internal/lowrank"
+)
+
+func randomMat(r *rand.Rand, rows, cols int, sigma float64) linalg.Mat[float32] {
+	m := linalg.Dense(make([]float32, rows*cols), rows, cols)
+	for i := range m.Data {
+		m.Data[i] = float32(r.NormFloat64() * sigma)
+	}
+	return m
+}
+
+// spectral returns a matrix whose singular values are those given, but for the
+// rounding to float32.
+func spectral(r *rand.Rand, rows, cols int, value func(i int) float64) linalg.Mat[float32] {
+	n := min(rows, cols)
+	u, v := randomMat(r, n, rows, 1), randomMat(r, n, cols, 1)
+	linalg.Orthonormalize(u)
+	linalg.Orthonormalize(v)
+	for i := range n {
+		scale(u, i, float32(value(i+1)))
+	}
+	x := linalg.Dense(make([]float32, rows*cols), rows, cols)
+	linalg.ParallelGemm(2, x, u.T(), v, false)
+	return x
+}
+
+// singularSquares are LAPACK's, in float64, of the float32 matrix as it is.
+func singularSquares(x linalg.Mat[float32]) []float64 {
+	wide := mat.NewDense(x.Rows, x.Cols, nil)
+	for i, v := range x.Data {
+		wide.Set(i/x.Cols, i%x.Cols, float64(v))
+	}
+	var svd mat.SVD
+	svd.Factorize(wide, mat.SVDNone)
+	s := svd.Values(nil)
+	for i := range s {
+		s[i] *= s[i]
+	}
+	return s
+}
+
+// spectra are the kinds that the promise of the package speaks of.
+var spectra = map[string]func(i int) float64{
+	"power law":   func(i int) float64 { return math.Pow(float64(i), -0.5) },
+	"harmonic":    func(i int) float64 { return 1 / float64(i) },
+	"exponential": func(i int) float64 { return math.Exp(-float64(i) / 40) },
+	"spiked": func(i int) float64 {
+		if i <= 16 {
+			return 1
+		}
+		return 0.05
+	},
+	"flat":      func(int) float64 { return 1 },
+	"clustered": func(i int) float64 { return math.Pow(2, -float64((i-1)/10)) },
+	"random":    nil, // independent elements: dense at its upper end, the hardest
+}
+
+// promise is how far the error may be above that of Eckart and Young.
+const promise = 1.005
+
+// TestEckartYoung compares the error with the optimum, by LAPACK.
+func TestEckartYoung(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for name, value := range spectra {
+		for _, size := range [][2]int{{192, 192}, {2048, 128}, {128, 2048}} {
+			x := randomMat(r, size[0], size[1], 1)
+			if value != nil {
+				x = spectral(r, size[0], size[1], value)
+			}
+			squares := singularSquares(x)
+			total := sum(squares)
+			for _, rank := range []int{4, 16, 32, 64, 100} {
+				found, err := truncator{workers: 2, seed: 1}.truncate(linalg.InMemory(x), name, lowrank.Fixed(rank), stats{delta2: total})
+				if err != nil {
+					t.Fatal(err)
+				}
+				left, right := balanced(found, rank)
+				got, _, err := residual(2, linalg.InMemory(x), left, right, found.next())
+				if err != nil {
+					t.Fatal(err)
+				}
+				// Of ‖X‖, what float32 cannot resolve of an error in a product.
+				floor := math.Pow(4e-7, 2) * total
+				if best := sum(squares[rank:]); got > promise*promise*best+floor {
+					t.Errorf("%s %v rank %d: error %g × the optimum", name, size, rank, math.Sqrt(got/best))
+				}
+			}
+		}
+	}
+}
+
+func sum(x []float64) (s float64) {
+	for _, v := range x {
+		s += v
+	}
+	return s
+}
+
+// pairOf makes the two sides of a delta: weights of a dtype, and the same with
+// x added, rounded once.
+func pairOf(r *rand.Rand, d dtype.DType, x linalg.Mat[float32]) *delta {
+	w := randomMat(r, x.Rows, x.Cols, 0.02).Data
+	base, tuned := make([]byte, len(w)*d.Bits()/8), make([]byte, len(w)*d.Bits()/8)
+	d.Encode32(base, w)
+	d.Decode32(w, base)
+	for i := range w {
+		w[i] += x.Data[i]
+	}
+	d.Encode32(tuned, w)
+	return &delta{side{d, base}, side{d, tuned}, x.Rows, x.Cols}
+}
+
+// TestAutoRank merges changes of known rank into 16-bit weights: the rule finds
+// the rank again, nothing where nothing changed, and says so where the change
+// has no low rank.
+func TestAutoRank(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, c := range []struct {
+		dtype    dtype.DType
+		relative float64
+	}{{dtype.BF16, 3e-3}, {dtype.BF16, 1e-2}, {dtype.F16, 1e-3}, {dtype.F16, 1e-2}, {dtype.F32, 1e-3}} {
+		for _, size := range [][2]int{{512, 512}, {192, 1024}, {1024, 192}} {
+			b, a := randomMat(r, size[0], 16, 0.25), randomMat(r, 16, size[1], 0.02*c.relative)
+			x := linalg.Dense(make([]float32, size[0]*size[1]), size[0], size[1])
+			linalg.Gemm(x, b, a, false)
+			if rank, full := autoRank(t, pairOf(r, c.dtype, x)); rank != 16 || full {
+				t.Errorf("%v at %g, %v: rank %d, full %v; want 16", c.dtype, c.relative, size, rank, full)
+			}
+			clear(x.Data)
+			if rank, full := autoRank(t, pairOf(r, c.dtype, x)); rank != 0 || full {
+				t.Errorf("%v unchanged: rank %d, full %v; want 0", c.dtype, rank, full)
+			}
+		}
+		dense := randomMat(r, 512, 512, 0.02*c.relative)
+		if rank, full := autoRank(t, pairOf(r, c.dtype, dense)); !full {
+			t.Errorf("%v dense at %g: rank %d, not said to be full", c.dtype, c.relative, rank)
+		}
+	}
+}
+
+func autoRank(t *testing.T, d *delta) (rank int, full bool) {
+	t.Helper()
+	x := make([]float32, d.rows*d.cols)
+	s, err := d.load(2, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.delta2 == 0 {
+		return 0, false
+	}
+	found, err := truncator{workers: 2, maxRank: 64}.truncate(linalg.InMemory(linalg.Dense(x, d.rows, d.cols)), "x", lowrank.Auto(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found.rank, found.full
+}
+
+// TestNoise compares the expected noise with that of an actual rounding.
+func TestNoise(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, d := range []dtype.DType{dtype.BF16, dtype.F16} {
+		w := randomMat(r, 300, 400, 0.02)
+		raw := make([]byte, len(w.Data)*2)
+		d.Encode32(raw, w.Data)
+		exact := make([]byte, len(w.Data)*4)
+		dtype.F32.Encode32(exact, w.Data)
+		rounded := &delta{side{dtype.F32, exact}, side{d, raw}, 300, 400}
+		x := linalg.Dense(make([]float32, 300*400), 300, 400)
+		s, err := rounded.load(2, x.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The estimate is the mean of 120,000 squares of uniform numbers, whose
+		// relative deviation is 0.9; four standard errors are 0.01.
+		if q := s.delta2 / s.noise2; math.Abs(q-1) > 0.02 {
+			t.Errorf("%v: noise² is %g of the expected", d, q)
+		}
+		if most := math.Sqrt(singularSquares(x)[0]); most > s.edge || most < 0.75*s.edge {
+			t.Errorf("%v: largest singular value %g of noise, edge %g", d, most, s.edge)
+		}
+	}
+}
+
+// TestDeltaBlocks checks that a delta reads the same in pieces and as a whole,
+// from every pair of dtypes.
+func TestDeltaBlocks(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	values := randomMat(r, 33, 50, 1).Data
+	for _, db := range []dtype.DType{dtype.BF16, dtype.F32, dtype.F64} {
+		for _, dt := range []dtype.DType{dtype.F16, dtype.F64, dtype.F8_E4M3} {
+			base, tuned := make([]byte, len(values)*db.Bits()/8), make([]byte, len(values)*dt.Bits()/8)
+			db.Encode32(base, values)
+			dt.Encode32(tuned, values)
+			d := &delta{side{db, base}, side{dt, tuned}, 33, 50}
+			whole := make([]float32, len(values))
+			if _, err := d.load(3, whole); err != nil {
+				t.Fatal(err)
+			}
+			var b, w [1]float64
+			for i, x := range whole {
+				db.Decode64(b[:], d.base.part(i, 1))
+				dt.Decode64(w[:], d.tuned.part(i, 1))
+				if x != float32(w[0]-b[0]) {
+					t.Fatalf("%v − %v: element %d is %v, want %v", dt, db, i, x, w[0]-b[0])
+				}
+			}
+			var buf []float32
+			m, err := d.Block(&buf, 5, 20, 7, 31)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 20 {
+				if !slices.Equal(m.Data[i*31:(i+1)*31], whole[(5+i)*50+7:][:31]) {
+					t.Fatalf("%v − %v: row %d of a block differs", dt, db, i)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package validate
+
+import (
+	"encoding/json"
+	"io"
+)
+
+type jsonReport struct {
+	Version int          `json:"schema_version"`
+	Tool    string       `json:"tool"`
+	Profile string       `json:"profile,omitempty"`
+	Results []jsonResult `json:"results"`
+	Summary jsonSummary  `json:"summary"`
+}
+
+type jsonResult struct {
+	Path     string        `json:"path"`
+	Kind     Kind          `json:"kind"`
+	Verdict  string        `json:"verdict"`
+	Error    string        `json:"error,omitempty"`
+	Findings []jsonFinding `json:"findings"`
+}
+
+type jsonFinding struct {
+	Rule     string `json:"rule"`
+	Severity string `json:"severity"`
+	File     string `json:"file"`
+	Tensor   string `json:"tensor,omitempty"`
+	Message  string `json:"message"`
+	Cure     string `json:"cure,omitempty"`
+}
+
+type jsonSummary struct {
+	Checked     int `json:"checked"`
+	Errors      int `json:"errors"`
+	Warnings    int `json:"warnings"`
+	Infos       int `json:"infos"`
+	Unsupported int `json:"unsupported"`
+	Failures    int `json:"failures"`
+}
+
+func (r *Report) writeJSON(w io.Writer) error {
+	n := r.Count()
+	out := jsonReport{Version: 1, Tool: "loratool", Results: []jsonResult{},
+		Summary: jsonSummary{len(r.Results), n.Errors, n.Warnings, n.Infos, n.Unsupported, n.Failures}}
+	if r.Profile != nil {
+		out.Profile = r.Profile.Name
+	}
+	for _, res := range r.Results {
+		j := jsonResult{Path: res.Path, Kind: res.Kind, Verdict: res.verdict(), Findings: []jsonFinding{}}
+		if res.Err != nil {
+			j.Error = line(res.Err.Error())
+		}
+		for _, f := range res.Findings {
+			j.Findings = append(j.Findings, jsonFinding{string(f.Rule), f.Severity.String(), f.File, f.Tensor, f.sentence(), f.Cure})
+		}
+		out.Results = append(out.Results, j)
+	}
+	return indented(w, out)
+}
+
+// indented writes v as JSON that a terminal can print: encoding/json escapes
+// control characters, and the names in messages are quoted before.
+func indented(w io.Writer, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(escapeNonASCII(b), '\n'))
+	return err
+}
+
+// escapeNonASCII replaces what is not ASCII by escapes, so that no direction
+// or zero-width character of a name reaches a terminal.
+func escapeNonASCII(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for _, c := range string(b) {
+		switch {
+		case c < 0x7F:
+			out = append(out, byte(c))
+		case c > 0xFFFF:
+			c -= 0x10000
+			out = appendEscape(appendEscape(out, 0xD800+c>>10), 0xDC00+c&0x3FF)
+		default:
+			out = appendEscape(out, c)
+		}
+	}
+	return out
+}
+
+func appendEscape(b []byte, c rune) []byte {
+	const digits = "0123456789abcdef"
+	return append(b, '\\', 'u', digits[c>>12&15], digits[c>>8&15], digits[c>>4&15], digits[c&15])
+}

@@ -1,0 +1,266 @@
+package validate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/rule"
+)
+
+// A Profile says what one program that serves adapters accepts.
+type Profile struct {
+	Name    string
+	Program string // and the version that the facts are of
+	Source  string // where they are written
+	Limits  []Limit
+	// MaxRank is the largest rank that can be served, 0 for any; above EasyRank
+	// the program must be started with RankFlag and one of Steps.
+	MaxRank, EasyRank int
+	RankFlag          string
+	Steps             []int
+	// Saved are the replaced modules that the program can serve all the same.
+	Saved []string
+	// Fields must be in adapter_config.json.
+	Fields []string
+}
+
+// A Limit is one thing that a program refuses or, worse, ignores.
+type Limit struct {
+	Rule   rule.ID
+	Effect string // what the program does, a clause without subject
+	Milder rule.Severity
+}
+
+// FindProfile returns the profile of that name.
+func FindProfile(name string) (*Profile, bool) {
+	i := slices.IndexFunc(profiles, func(p Profile) bool { return p.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return &profiles[i], true
+}
+
+// Profiles returns all profiles.
+func Profiles() []Profile { return profiles }
+
+// profile holds an adapter against Options.Profile.
+func (c *collector) profile(f *dialect.File) {
+	p := c.o.Profile
+	c.easyRank(f)
+	for _, l := range p.Limits {
+		if tensor, what := broken(p, l.Rule, f); what != "" {
+			c.add(&rule.Error{File: f.Source, Tensor: tensor, Rule: l.Rule, Milder: l.Milder,
+				Err: fmt.Errorf("%s: %s %s", what, p.Program, l.Effect)})
+		}
+	}
+}
+
+// easyRank says which option a program needs to serve the largest rank.
+func (c *collector) easyRank(f *dialect.File) {
+	p, most := c.o.Profile, 0
+	for _, m := range f.Modules {
+		most = max(most, m.Rank)
+	}
+	if p.EasyRank == 0 || most <= p.EasyRank || most > p.MaxRank {
+		return
+	}
+	i := slices.IndexFunc(p.Steps, func(n int) bool { return n >= most })
+	c.add(&rule.Error{File: f.Source, Rule: "PF001", Milder: rule.Warning,
+		Err:  fmt.Errorf("rank %d: %s serves ranks up to %d unless told otherwise", most, p.Program, p.EasyRank),
+		Hint: fmt.Sprintf("start it with %s %d", p.RankFlag, p.Steps[i])})
+}
+
+// serves reports whether a replacement belongs to a module of Saved.
+func (p *Profile) serves(name string) bool {
+	return slices.ContainsFunc(p.Saved, func(s string) bool { return strings.Contains("."+name, "."+s+".") })
+}
+
+// broken says how an adapter breaks a rule about profiles, or "".
+func broken(p *Profile, id rule.ID, f *dialect.File) (tensor, what string) {
+	switch id {
+	case "PF002":
+		for _, r := range f.Replacements {
+			if r.Reason != "bias" && !p.serves(r.Name) {
+				return r.Value.Name, "a replacement for a tensor of the base"
+			}
+		}
+	case "PF004":
+		for _, r := range f.Replacements {
+			if r.Reason == "bias" {
+				return r.Value.Name, "a trained bias"
+			}
+		}
+		if b := f.Field("bias"); b != "" && b != `"none"` && b != "null" {
+			return "", "bias is " + b
+		}
+	case "PF007":
+		if slices.ContainsFunc(f.Modules, func(m *adapter.Module) bool { return m.Rule == adapter.AlphaOverRootRank }) {
+			return "", "use_rslora is set"
+		}
+	case "PF012":
+		if len(f.Tokens) > 0 {
+			return f.Tokens[0].Rows.Name, "trained token rows"
+		}
+	case "PF013":
+		for _, field := range p.Fields {
+			if v := f.Field(field); v == "" || v == "null" {
+				return "", field + " is missing"
+			}
+		}
+	case "PF014":
+		for _, t := range f.Weights.Header().Tensors() {
+			if !plainName(t.Name) && !slices.ContainsFunc(f.Unused, func(u adapter.Unused) bool { return u.Tensor == t.Name }) {
+				return t.Name, "a name that PEFT's save_pretrained does not write"
+			}
+		}
+	case "PF015":
+		for _, u := range f.Refusals {
+			if strings.Contains(u.What, "init_lora_weights") {
+				return "", u.What
+			}
+		}
+	case "PF017":
+		if f.FanInFanOut {
+			return "", "fan_in_fan_out is set"
+		}
+	case "PF016":
+		return gaps(f.Adapter)
+	case "PF005", "PF006":
+		return uneven(id, f.Adapter)
+	default:
+		for _, m := range f.Modules {
+			if what := brokenModule(p, id, m); what != "" {
+				return m.A.Name, what
+			}
+		}
+	}
+	return "", ""
+}
+
+func brokenModule(p *Profile, id rule.ID, m *adapter.Module) string {
+	switch {
+	case id == "PF001" && p.MaxRank > 0 && m.Rank > p.MaxRank:
+		return fmt.Sprintf("rank %d", m.Rank)
+	case id == "PF019" && m.Scaling() != 1:
+		return fmt.Sprintf("scaling %g", m.Scaling())
+	case id == "PF003" && m.Magnitude != nil:
+		return "a DoRA magnitude"
+	case id == "PF008" && m.Bias != nil:
+		return "a bias of B"
+	case id == "PF009" && (m.Kind == adapter.Embedding || adapter.IsEmbedding(m.Path)):
+		return "an adapted embedding"
+	case id == "PF010" && m.Kind == adapter.Conv:
+		return "an adapted convolution"
+	case id == "PF011" && (m.Param != "" || len(m.Candidates) > 0):
+		return "an adapted parameter that is no weight of a linear layer"
+	case id == "PF018" && m.A.DType != dtype.F32 && m.A.DType != dtype.F16 && m.A.DType != dtype.BF16:
+		return fmt.Sprintf("dtype %v", m.A.DType)
+	}
+	return ""
+}
+
+// uneven reports the first module whose rank or scaling is not that of most.
+func uneven(id rule.ID, a *adapter.Adapter) (tensor, what string) {
+	for _, m := range a.Modules {
+		first := a.Modules[0]
+		switch {
+		case id == "PF005" && m.Rank != first.Rank:
+			return m.A.Name, fmt.Sprintf("rank %d beside rank %d", m.Rank, first.Rank)
+		case id == "PF006" && m.Scaling() != first.Scaling():
+			return m.A.Name, fmt.Sprintf("scaling %g beside scaling %g", m.Scaling(), first.Scaling())
+		}
+	}
+	return "", ""
+}
+
+// plainName reports whether a tensor is named as PEFT names it.
+func plainName(name string) bool {
+	if !strings.HasPrefix(name, "base_model.model.") {
+		return false
+	}
+	for _, infix := range []string{".lora_A.", ".lora_B."} {
+		if _, after, ok := strings.Cut(name, infix); ok && after != "weight" && after != "bias" {
+			return false
+		}
+	}
+	return true
+}
+
+// gaps finds a type of module that some layers have and others, between the
+// first and the last, do not.
+func gaps(a *adapter.Adapter) (tensor, what string) {
+	layers := map[string]map[int]bool{}
+	highest := -1
+	for _, m := range a.Modules {
+		before, n, after, ok := SplitLayer(m.Path)
+		if !ok {
+			continue
+		}
+		key := before + "*" + after
+		if layers[key] == nil {
+			layers[key] = map[int]bool{}
+		}
+		layers[key][n] = true
+		highest = max(highest, n)
+	}
+	for _, m := range a.Modules {
+		before, _, after, ok := SplitLayer(m.Path)
+		if have := layers[before+"*"+after]; ok && len(have) != highest+1 {
+			return m.A.Name, fmt.Sprintf("%q is adapted in %d of %d layers", strings.TrimPrefix(after, "."), len(have), highest+1)
+		}
+	}
+	return "", ""
+}
+
+// SplitLayer cuts a path at its first number.
+func SplitLayer(path string) (before string, n int, after string, ok bool) {
+	parts := strings.Split(path, ".")
+	for i, p := range parts {
+		if _, err := fmt.Sscanf(p, "%d", &n); err == nil && strings.Trim(p, "0123456789") == "" {
+			return strings.Join(parts[:i], "."), n, "." + strings.Join(parts[i+1:], "."), true
+		}
+	}
+	return "", 0, "", false
+}
+
+// errNoProfile is what an unknown name of a profile means.
+var errNoProfile = errors.New("no such profile")
+
+// ParseProfile is FindProfile with an error that names what there is.
+func ParseProfile(name string) (*Profile, error) {
+	p, ok := FindProfile(name)
+	if !ok {
+		var names []string
+		for _, p := range profiles {
+			names = append(names, p.Name)
+		}
+		return nil, fmt.Errorf("%w as %q: there are %s", errNoProfile, name, strings.Join(names, ", "))
+	}
+	return p, nil
+}
+
+// Limited reports whether the program refuses or misreads what a rule is about.
+func (p *Profile) Limited(id rule.ID) bool {
+	return slices.ContainsFunc(p.Limits, func(l Limit) bool { return l.Rule == id })
+}
+
+// Broken returns the first rule that keeps the program from serving the
+// adapter a, which stands for that of f, or nil.
+func (p *Profile) Broken(f *dialect.File, a *adapter.Adapter) *rule.Error {
+	g := *f
+	g.Adapter = a
+	for _, l := range p.Limits {
+		if l.Milder != 0 || l.Rule == "PF013" || l.Rule == "PF014" { // what is written has plain names and fields
+			continue
+		}
+		if tensor, what := broken(p, l.Rule, &g); what != "" {
+			return &rule.Error{File: f.Source, Tensor: tensor, Rule: l.Rule, Err: fmt.Errorf("%s: it %s", what, l.Effect)}
+		}
+	}
+	return nil
+}

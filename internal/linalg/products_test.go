@@ -1,0 +1,63 @@
+package linalg
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+// Products must give the bits of Gemm for every implementation, number of
+// workers and shape.
+func TestProducts(t *testing.T) { onAll(t, testProducts[float32], testProducts[float64]) }
+
+func testProducts[T Float](t *testing.T, i isa) {
+	for _, m := range []struct{ rows, depth int }{{0, 3}, {1, 1}, {5, 0}, {13, 17}, {70, 600}, {150, 33}} {
+		a := random[T](m.rows, m.depth, 1)
+		var factors, want []Mat[T]
+		for n, cols := range []int{1, 16, 48, 700} {
+			b := random[T](m.depth, cols, uint64(n))
+			if n%2 == 1 {
+				b = random[T](cols, m.depth, uint64(n)).T()
+			}
+			c := random[T](m.rows, cols, 9)
+			gemm(i, c, a, b, n >= 2)
+			factors, want = append(factors, b), append(want, c)
+		}
+		for _, workers := range []int{1, 2, 5} {
+			var terms []Term[T]
+			for n, b := range factors {
+				terms = append(terms, Term[T]{random[T](m.rows, b.Cols, 9), FactorOf(b), n >= 2})
+			}
+			products(i, workers, a, terms)
+			for n, w := range want {
+				sameBits(t, fmt.Sprintf("%d×%d, term %d, %d workers", m.rows, m.depth, n, workers), terms[n].C.Data, w.Data)
+			}
+		}
+	}
+}
+
+// A left-hand factor too large to be packed at once is cut into rows.
+func TestProductsCut(t *testing.T) {
+	a, b := random[float32](300, 1, 1), random[float32](1, 3, 2)
+	a.Cols, a.ColStride, b.Rows, b.RowStride = maxLeft/200, 0, maxLeft/200, 0
+	got, want := Dense(make([]float32, 900), 300, 3), Dense(make([]float32, 900), 300, 3)
+	Products(2, a, Term[float32]{C: got, B: FactorOf(b)})
+	ParallelGemm(2, want, a, b, false)
+	sameBits(t, "cut", got.Data, want.Data)
+}
+
+// BenchmarkProducts is the first half of a layer of a 135M decoder: q, k, v
+// and their A at 1024 tokens.
+func BenchmarkProducts(b *testing.B) {
+	a := random[float32](1024, 576, 1)
+	var terms []Term[float32]
+	flops := 0
+	for _, n := range []int{576, 192, 192, 16, 16, 16} {
+		terms = append(terms, Term[float32]{Dense(make([]float32, 1024*n), 1024, n), FactorOf(random[float32](n, 576, 2).T()), false})
+		flops += 2 * 1024 * 576 * n
+	}
+	for b.Loop() {
+		Products(runtime.GOMAXPROCS(0), a, terms...)
+	}
+	b.ReportMetric(float64(flops)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}

@@ -1,0 +1,6 @@
+//go:build fault
+
+package merge
+
+// slowdown is 1 in the fault lane, which has the machine to itself.
+const slowdown = 1

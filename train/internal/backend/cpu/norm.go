@@ -1,0 +1,130 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/loratool/loratool/train/internal/backend"
+)
+
+// sums4 is the number of chains in which a row is summed.
+const sums4 = 4
+
+// moments returns Σx and Σx² in float64; the squares are exact there.
+func moments(x []float32) (sum, squares float64) {
+	var s, q [sums4]float64
+	n := len(x) / sums4 * sums4
+	for i := 0; i < n; i += sums4 {
+		for l, v := range x[i : i+sums4] {
+			w := float64(v)
+			s[l] += w
+			q[l] += w * w
+		}
+	}
+	for l, v := range x[n:] {
+		w := float64(v)
+		s[l] += w
+		q[l] += w * w
+	}
+	return (s[0] + s[2]) + (s[1] + s[3]), (q[0] + q[2]) + (q[1] + q[3])
+}
+
+// NormFwd normalises rows.
+func (b *Backend) NormFwd(y, stat, x backend.Mat, n backend.Norm) {
+	same(y, x)
+	ym, sm, xm := writable(y), writable(stat), values(x)
+	gamma, beta := vector(n.Gamma), vector(n.Beta)
+	b.split(x.Rows, x.Cols, func(from, to int) {
+		for i := from; i < to; i++ {
+			mean, rstd := statistics(xm.row(i), n)
+			copy(sm.row(i), []float32{mean, rstd})
+			normalise(ym.row(i), xm.row(i), gamma, beta, mean, rstd)
+		}
+	})
+}
+
+func statistics(x []float32, n backend.Norm) (mean, rstd float32) {
+	sum, squares := moments(x)
+	size := float64(len(x))
+	if !n.Layer {
+		return 0, float32(1 / math.Sqrt(squares/size+float64(n.Eps)))
+	}
+	m := sum / size
+	var variance float64
+	for _, v := range x {
+		d := float64(v) - m
+		variance += float64(d * d)
+	}
+	return float32(m), float32(1 / math.Sqrt(variance/size+float64(n.Eps)))
+}
+
+func normalise(y, x, gamma, beta []float32, mean, rstd float32) {
+	if beta == nil {
+		for j, v := range x {
+			y[j] = float32((v-mean)*rstd) * gamma[j]
+		}
+		return
+	}
+	for j, v := range x {
+		y[j] = float32(float32((v-mean)*rstd)*gamma[j]) + beta[j]
+	}
+}
+
+// NormBwd is the gradient of NormFwd: with x̂ = (x−mean)·rstd and g = dy⊙gamma,
+//
+//	dx += rstd·(g − mean(g) − x̂·mean(g⊙x̂)),  without mean(g) for RMS
+func (b *Backend) NormBwd(dx, dgamma, dbeta, dy, x, stat backend.Mat, n backend.Norm) {
+	same(dx, dy, x)
+	dxm, dym, xm, sm := writable(dx), values(dy), values(x), values(stat)
+	gamma := vector(n.Gamma)
+	b.split(x.Rows, 2*x.Cols, func(from, to int) {
+		for i := from; i < to; i++ {
+			s := sm.row(i)
+			normRowBwd(dxm.row(i), dym.row(i), xm.row(i), gamma, s[0], s[1], n.Layer)
+		}
+	})
+	if !dgamma.Empty() {
+		b.columns(writable(dgamma).row(0), x.Rows, func(i, j int) float64 {
+			s := sm.row(i)
+			return float64(dym.row(i)[j]) * float64((xm.row(i)[j]-s[0])*s[1])
+		})
+	}
+	if !dbeta.Empty() {
+		b.BiasGrad(dbeta, dy)
+	}
+}
+
+func normRowBwd(dx, dy, x, gamma []float32, mean, rstd float32, layer bool) {
+	var sg, sgx [2]float64
+	for j, v := range dy {
+		g := float64(v) * float64(gamma[j])
+		xh := float64((x[j] - mean) * rstd)
+		sg[j&1] += g
+		sgx[j&1] += float64(g * xh)
+	}
+	size := float64(len(x))
+	mg, mgx := float32(0), float32((sgx[0]+sgx[1])/size)
+	if layer {
+		mg = float32((sg[0] + sg[1]) / size)
+	}
+	for j, v := range dy {
+		xh := float32((x[j] - mean) * rstd)
+		g := float32(v*gamma[j]) - mg
+		dx[j] += float32(rstd * (g - float32(xh*mgx)))
+	}
+}
+
+// columns adds to sum_j the sum over i < rows of f(i, j), in float64 and in
+// order. Goroutines take columns.
+func (b *Backend) columns(sum []float32, rows int, f func(i, j int) float64) {
+	b.split(len(sum), rows, func(from, to int) {
+		acc := make([]float64, to-from)
+		for i := range rows {
+			for j := range acc {
+				acc[j] += float64(f(i, from+j))
+			}
+		}
+		for j, s := range acc {
+			sum[from+j] += float32(s)
+		}
+	})
+}

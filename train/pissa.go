@@ -1,0 +1,56 @@
+package train
+
+import (
+	"math"
+
+	"github.com/loratool/loratool/internal/linalg"
+	"github.com/loratool/loratool/train/internal/model"
+)
+
+// Sizes of the search for singular vectors: blocks wider than the rank by
+// pissaMore, and as many of them as power steps and one.
+const (
+	pissaMore   = 16
+	pissaBlocks = 3
+)
+
+// principal starts an update from the leading singular vectors of W (PiSSA,
+// Meng et al. 2024): s·B₀·A₀ = UΣVᵀ of the rank. The base is not changed;
+// frozen rows −B₀ and A₀ stand for what PiSSA takes from it, so that
+//
+//	W + s·[B −B₀]·[A; A₀] = (W − s·B₀·A₀) + s·B·A
+//
+// and the outcome is an ordinary adapter of twice the rank for the same base.
+func principal(m *model.Model, u *model.LoRA, o *Options) error {
+	l := u.Linear
+	a, b := make([]float32, u.A.Rows*l.In), make([]float32, l.Out*u.A.Rows)
+	if m.Hollow() {
+		return nil
+	}
+	w := linalg.InMemory(linalg.Dense(m.Values(l), l.Out, l.In))
+	k := linalg.NewKrylov(w, o.Rank+pissaMore, o.Workers, o.Seed, uint64(u.Site))
+	for range pissaBlocks {
+		if err := k.Grow(); err != nil {
+			return err
+		}
+	}
+	left, right := k.Vectors(min(o.Rank, k.Size()))
+	s, r := o.scaling(), u.A.Rows
+	for i := range left.Rows {
+		theta := 0.0
+		for _, x := range right.Data[i*l.In:][:l.In] {
+			theta += float64(x) * float64(x)
+		}
+		root := math.Sqrt(math.Sqrt(theta) / s)
+		for j, x := range right.Data[i*l.In:][:l.In] {
+			v := float32(float64(x) / (root * s))
+			a[i*l.In+j], a[(o.Rank+i)*l.In+j] = v, v
+		}
+		for j, x := range left.Data[i*l.Out:][:l.Out] {
+			v := float32(float64(x) * root)
+			b[j*r+i], b[j*r+o.Rank+i] = v, -v
+		}
+	}
+	m.SetFactors(u, a, b)
+	return nil
+}

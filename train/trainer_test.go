@@ -1,0 +1,219 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/train/internal/data"
+)
+
+// variants are options of every method that the base can be trained with.
+func variants() map[string]Options {
+	all := map[string]Options{}
+	for _, m := range []Method{LoRA, Full, PreEmbed, PreLayer, AdapterH} {
+		all[string(m)] = quick(m)
+	}
+	for name, change := range map[string]func(*Options){
+		"rslora":  func(o *Options) { o.RsLoRA = true },
+		"dora":    func(o *Options) { o.DoRA = true },
+		"pissa":   func(o *Options) { o.Init = "pissa"; o.LR = 1e-3 },
+		"dropout": func(o *Options) { o.Dropout = 0.1; o.LoRAPlus = 4; o.Schedule = Cosine; o.Warmup = 2 },
+		"pack":    func(o *Options) { o.Pack, o.MaxLen = true, 20 },
+	} {
+		o := quick(LoRA)
+		change(&o)
+		all[name] = o
+	}
+	ft := all["ft"]
+	ft.LR = 1e-3
+	all["ft"] = ft
+	return all
+}
+
+// Every method learns, its file loads again with the same logits, and the
+// bytes do not depend on the number of workers nor on a stop on the way.
+func TestMethods(t *testing.T) {
+	for name, o := range variants() {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			tr := newTrainer(t, o)
+			losses := run(t, tr)
+			if len(losses) != 8 || !(losses[7] < 0.95*losses[0]) {
+				t.Errorf("losses %v, expected 8 that fall", losses)
+			}
+			whole := filepath.Join(dir, "whole")
+			if err := tr.Write(whole, WriteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			checkReload(t, tr, whole)
+			o.Workers = 3
+			o.StopAt = 3
+			state := filepath.Join(dir, "state")
+			first := newTrainer(t, o)
+			if err := first.Run(t.Context(), Hooks{Save: func() error { return first.SaveState(state) }}); err != nil {
+				t.Fatal(err)
+			}
+			o.Workers, o.StopAt = 1, 0
+			second := newTrainer(t, o)
+			if err := second.Resume(state); err != nil {
+				t.Fatal(err)
+			}
+			if done, all := second.Steps(); done != 3 || all != 8 {
+				t.Errorf("resumed at step %d of %d", done, all)
+			}
+			run(t, second)
+			resumed := filepath.Join(dir, "resumed")
+			if err := second.Write(resumed, WriteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			sameFolder(t, whole, resumed)
+		})
+	}
+}
+
+// checkReload holds the logits of a written adapter against those in memory.
+func checkReload(t *testing.T, tr *Trainer, path string) {
+	t.Helper()
+	a, err := dialect.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	m, err := Load(storiesBase(t), a, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := pattern(1)[0].Tokens
+	got, err := m.Logits(tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := (&Model{tr.m}).Logits(tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range want {
+		if got[i] != x {
+			t.Fatalf("logit %d is %g after reloading, %g in memory", i, got[i], x)
+		}
+	}
+}
+
+func sameFolder(t *testing.T, a, b string) {
+	t.Helper()
+	entries, err := os.ReadDir(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		x, err := os.ReadFile(filepath.Join(a, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := os.ReadFile(filepath.Join(b, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(x, y) {
+			t.Errorf("%s differs", e.Name())
+		}
+	}
+}
+
+func TestResumeRefuses(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	tr := newTrainer(t, quick(LoRA))
+	if err := tr.SaveState(state); err != nil {
+		t.Fatal(err)
+	}
+	o := quick(LoRA)
+	o.LR = 1
+	if err := newTrainer(t, o).Resume(state); err == nil || !strings.Contains(err.Error(), "LR is 1, was 0.01") {
+		t.Errorf("other options: error %v", err)
+	}
+	other, err := New(storiesBase(t), pattern(29), nil, quick(LoRA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Resume(state); err == nil || !strings.Contains(err.Error(), "other samples") {
+		t.Errorf("other samples: error %v", err)
+	}
+	if err := tr.Resume("../testdata/stories260k/base/model.safetensors"); err == nil || !strings.Contains(err.Error(), "not the state") {
+		t.Errorf("a model: error %v", err)
+	}
+}
+
+func TestRunStops(t *testing.T) {
+	o := quick(LoRA)
+	o.LR, o.Clip, o.Steps = 1e30, 0, 20
+	tr := newTrainer(t, o)
+	saved := 0
+	err := tr.Run(t.Context(), Hooks{Save: func() error { saved++; return nil }})
+	if !errors.Is(err, ErrDiverged) || saved != 1 || tr.Done() {
+		t.Errorf("error %v, saved %d times, want one that says that training diverged, and one", err, saved)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	tr = newTrainer(t, quick(LoRA))
+	err = tr.Run(ctx, Hooks{
+		Event: func(e Event) error {
+			if e.Step == 2 {
+				cancel()
+			}
+			return nil
+		},
+		Save: func() error { saved++; return nil },
+	})
+	if done, _ := tr.Steps(); !errors.Is(err, context.Canceled) || done != 2 || saved != 2 {
+		t.Errorf("interrupted: error %v at step %d, saved %d times", err, done, saved)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	long := data.Sequences{{Tokens: make([]int32, 40), Learn: append(make([]bool, 39), true)}}
+	for _, c := range []struct {
+		name    string
+		samples data.Sequences
+		change  func(*Options)
+		want    string
+	}{
+		{"no samples", nil, func(*Options) {}, "no samples to learn from"},
+		{"nothing left", long, func(o *Options) { o.MaxLen = 10 }, "nothing to learn in 1 samples within 10 tokens"},
+		{"no biases", pattern(1), func(o *Options) { o.Method = BitFit }, "has none"},
+		{"target", pattern(1), func(o *Options) { o.Targets = []string{"q_prj"} }, "there are q_proj, k_proj"},
+		{"memory", pattern(1), func(o *Options) { o.Batch = 1 << 20 }, "of memory besides the base's"},
+		{"method", pattern(1), func(o *Options) { o.Method = "x" }, "method"},
+		{"dropout", pattern(1), func(o *Options) { o.Dropout = 1 }, "dropout is 1"},
+		{"schedule", pattern(1), func(o *Options) { o.Schedule = "up" }, "schedule"},
+	} {
+		o := quick(LoRA)
+		c.change(&o)
+		if _, err := New(storiesBase(t), c.samples, nil, o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// Learning rates of transformers' get_scheduler with 10 steps, 3 of warmup.
+func TestRate(t *testing.T) {
+	for _, c := range []struct {
+		s    Schedule
+		want []float64
+	}{
+		{Linear, []float64{0, 1. / 3, 2. / 3, 1, 6. / 7, 5. / 7}},
+		{Cosine, []float64{0, 1. / 3, 2. / 3, 1, 0.9504844339512095, 0.8117449009293668}},
+		{Constant, []float64{0, 1. / 3, 2. / 3, 1, 1, 1}},
+	} {
+		o := Optimizer{LR: 1, Schedule: c.s, Warmup: 3}
+		for step, want := range c.want {
+			if got := o.rate(step, 10); got-want > 1e-12 || want-got > 1e-12 {
+				t.Errorf("%s: step %d has rate %g, want %g", c.s, step, got, want)
+			}
+		}
+	}
+}
