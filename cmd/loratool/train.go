@@ -21,11 +21,12 @@ type trainOptions struct {
 	train.Options
 	base, data, eval, output string
 	method, schedule, init   string
-	warmup, config, device   string
-	progress                 string
-	alpha                    float64
-	resume, dryRun           bool
-	json, force              bool
+	warmup, config           string
+	deviceOptions
+	progress       string
+	alpha          float64
+	resume, dryRun bool
+	json, force    bool
 }
 
 func newTrainCmd() *cobra.Command {
@@ -62,6 +63,9 @@ generate).
 			}
 			if err := o.parse(cmd.Flags().Changed); err != nil {
 				return err
+			}
+			if o.elsewhere() && !o.dryRun {
+				return runSibling()
 			}
 			return runTrain(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
