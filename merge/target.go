@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"slices"
@@ -113,8 +114,9 @@ func (ts *targets) addAdapter(w *Weighted) error {
 		}
 	}
 	for _, r := range res.Tokens {
-		t := ts.at(r.Path)
-		t.rows = append(t.rows, r)
+		if err := ts.addRows(w, r); err != nil {
+			return err
+		}
 	}
 	report.Applied, report.Names = len(res.Updates), res.Maps
 	for _, m := range res.Maps {
@@ -144,6 +146,28 @@ func (ts *targets) addUpdate(w *Weighted, u adapter.Update) {
 		t := ts.at(p.Tensor)
 		t.updates = append(t.updates, weightedPiece{w, u, p})
 	}
+}
+
+// addRows adds trained rows of an embedding, which replace those of the base.
+func (ts *targets) addRows(w *Weighted, r adapter.TokenRows) error {
+	if w.Weight != 1 {
+		return &rule.Unsupported{File: w.Source, What: fmt.Sprintf("weight %v for an adapter with the trained rows %q", w.Weight, r.Rows.Name),
+			Hint: "use weight 1, or leave the embedding out with --skip"}
+	}
+	t := ts.at(r.Path)
+	place := make(map[int]int, len(r.Indices))
+	for i, row := range r.Indices {
+		place[row] = i
+	}
+	for _, old := range t.rows {
+		for i, row := range old.Indices {
+			if j, ok := place[row]; ok && !bytes.Equal(old.Row(i), r.Row(j)) {
+				return fmt.Errorf("%s replaces row %d of tensor %q, as another adapter does by other values; leave one out with --skip", w.Source, row, r.Path)
+			}
+		}
+	}
+	t.rows = append(t.rows, r)
+	return nil
 }
 
 func (ts *targets) addReplacement(w *Weighted, r adapter.Replacement) error {

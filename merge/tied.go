@@ -94,7 +94,11 @@ func (ts *targets) tie() error {
 		ts.at(pair.head).source = pair.embedding
 	}
 	ts.untie = true
-	ts.notes = append(ts.notes, fmt.Sprintf("%s and %s are no longer tied: only one of them changed, or both differently", pair.embedding, pair.head))
+	note := fmt.Sprintf("%s and %s are no longer tied: only one of them changed, or both differently", pair.embedding, pair.head)
+	if ts.base.Dir() == "" {
+		note += "; the config.json beside the output must say so, tie_word_embeddings false"
+	}
+	ts.notes = append(ts.notes, note)
 	return nil
 }
 

@@ -100,13 +100,36 @@ func (r *inspectReport) readAdapter(f *dialect.File, o inspectOptions) error {
 }
 
 func newModuleReport(m diff.MeasuredModule) moduleReport {
-	r := moduleReport{Name: m.Name(), Kind: m.Kind.String(), Rank: m.Rank, Alpha: m.Alpha, Scaling: m.Scaling(),
+	r := moduleReport{Name: nameOf(m.Module), Kind: kindOf(m.Module), Rank: m.Rank, Alpha: m.Alpha, Scaling: m.Scaling(),
 		In: m.A.Elements() / m.A.Shape[0], Out: m.B.Shape[0], DoRA: m.Magnitude != nil,
 		Norm: jsonNumber(m.Norm), StableRank: jsonNumber(m.StableRank), Largest: jsonNumber(m.Largest), ZeroB: m.ZeroB, NaN: m.NaN, Inf: m.Inf}
 	for _, v := range m.Spectrum {
 		r.Spectrum = append(r.Spectrum, jsonNumber(v))
 	}
 	return r
+}
+
+// nameOf is the name of the parameter that a module adapts, or of those that it
+// may adapt where only the base can tell.
+func nameOf(m *adapter.Module) string {
+	if len(m.Candidates) > 1 {
+		return m.Path + ".(" + strings.Join(m.Candidates, "|") + ")"
+	}
+	return m.Name()
+}
+
+// kindOf says how the factors make the delta. Whether a parameter is a matrix
+// or a stack of experts, only the base tells.
+func kindOf(m *adapter.Module) string {
+	switch {
+	case m.Scales != nil:
+		return "parameter, of the rank and alpha that the base decides"
+	case len(m.Candidates) > 0 && m.Kind == adapter.Linear:
+		return "parameter"
+	case m.Multiplicity == 2:
+		return m.Kind.String() + ", added twice as PEFT does"
+	}
+	return m.Kind.String()
 }
 
 func (r *adapterReport) zero() int {
@@ -122,7 +145,7 @@ func (r *adapterReport) zero() int {
 // groups collects modules that differ by the layer's number only.
 func (r *adapterReport) groups(measured []diff.MeasuredModule) {
 	for _, m := range measured {
-		g := groupReport{Place: place(m.Name()), Rank: m.Rank, Alpha: m.Alpha, Scaling: m.Scaling(), Kind: m.Kind.String()}
+		g := groupReport{Place: place(nameOf(m.Module)), Rank: m.Rank, Alpha: m.Alpha, Scaling: m.Scaling(), Kind: kindOf(m.Module)}
 		if m.Magnitude != nil {
 			g.Kind += ", DoRA"
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math"
 	"os"
@@ -36,6 +35,7 @@ type mergeOptions struct {
 	addMissing bool
 	record     string
 	progress   string
+	quiet      bool
 	rules      rulesFlag
 
 	allowMismatch bool
@@ -87,6 +87,7 @@ With --record, unmerge gives the base back bit for bit; the record is about
 	f.BoolVar(&o.allowMismatch, "allow-base-mismatch", false, "merge an adapter into another base than the one it is bound to")
 	f.StringVar(&o.record, "record", "", "write to this `file` what unmerge needs to restore the base")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print warnings and errors only")
 	return cmd
 }
 
@@ -138,6 +139,10 @@ func runMerge(ctx context.Context, args []string, o mergeOptions, stdout, stderr
 	if o.json {
 		return printJSON(stdout, report)
 	}
+	if o.quiet {
+		printWarnings(stderr, report)
+		return nil
+	}
 	printMerge(stdout, stderr, report, o.tensors, time.Since(start))
 	return nil
 }
@@ -177,6 +182,12 @@ func (o mergeOptions) parse() (p parsedMerge, err error) {
 	}
 	if p.mode, err = progress.ParseMode(o.progress); err != nil {
 		return p, usageError{err}
+	}
+	if o.quiet {
+		if o.json || o.tensors || o.dryRun {
+			return p, usagef("--quiet prints nothing: leave it out with --json, --tensors and --dry-run")
+		}
+		p.mode = progress.Off
 	}
 	p.AllowBaseMismatch = o.allowMismatch
 	p.Seed, p.Skip, p.AddMissing, p.Record, p.Force = o.seed, o.skip, o.addMissing, o.record, o.force
@@ -233,51 +244,4 @@ func printJSON(w io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
-}
-
-func printMerge(stdout, stderr io.Writer, r *merge.Report, tensors bool, took time.Duration) {
-	for _, w := range r.Warnings {
-		fmt.Fprintf(stderr, "loratool: warning: %s\n", oneLine(w))
-	}
-	if tensors {
-		printMergedTensors(stdout, r)
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintf(stdout, "note: %s\n", oneLine(n))
-	}
-	modules, copied := 0, 0
-	for _, a := range r.Adapters {
-		modules += a.Applied
-		for _, s := range a.Skipped {
-			fmt.Fprintf(stdout, "not applied (--skip): %s\n", text.Quote(s))
-		}
-	}
-	for _, f := range r.Files {
-		if f.How != "merged" {
-			copied++
-		}
-	}
-	if r.Planned {
-		fmt.Fprintf(stdout, "would merge %s into %s of %s, %s\n", count(modules, "module"), count(len(r.Tensors), "tensor"), count(len(r.Files), "file"), text.Bytes(r.Bytes))
-		return
-	}
-	fmt.Fprintf(stdout, "merged %s, ‖ΔW‖/‖W‖ %s, kept %s of the update, %s copied unchanged; %s in %s\n",
-		count(modules, "module"), text.Ratio(r.Total.Relative), text.Percent(r.Total.Kept), count(copied, "file"), text.Bytes(r.Bytes), took.Round(time.Millisecond))
-	if r.Record != nil {
-		fmt.Fprintf(stdout, "record of %s in %s: unmerge needs it and the adapters\n", text.Bytes(r.Record.Bytes), text.Quote(r.Record.Path))
-	}
-}
-
-func printMergedTensors(w io.Writer, r *merge.Report) {
-	for _, t := range r.Tensors {
-		fmt.Fprintf(w, "%-6s %-8s kept %-7s changed %-9d %s\n", t.DType, text.Ratio(t.Relative), text.Percent(t.Kept), t.Changed, text.Quote(t.Name))
-	}
-}
-
-// count is a number with its noun.
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
 }

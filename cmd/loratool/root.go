@@ -48,9 +48,9 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newTrainCmd(),
 		newUnmergeCmd(),
 		newValidateCmd(),
+		newVerifyMergeCmd(),
 		newVersionCmd(),
 	)
-	cmd.AddCommand(deviceCommands()...)
 	return cmd
 }
 

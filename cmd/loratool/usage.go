@@ -58,7 +58,7 @@ func flagError(cmd *cobra.Command, err error) error {
 // similar returns the flag most like a name if it is like it at all.
 func similar(name string, known []string) []string {
 	nearest := text.Nearest(name, known, 1)
-	if len(nearest) == 0 || len(name) < 5 || !strings.HasPrefix(nearest[0], name[:5]) {
+	if len(nearest) == 0 || len(name) < 5 || !strings.HasPrefix(nearest[0], name[:4]) {
 		return nil
 	}
 	return nearest

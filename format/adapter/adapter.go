@@ -127,6 +127,12 @@ type TokenRows struct {
 	Rows    Tensor // [len(Indices), d]
 }
 
+// Row returns the bytes of row i.
+func (t TokenRows) Row(i int) []byte {
+	width := len(t.Rows.Bytes) / max(1, len(t.Indices))
+	return t.Rows.Bytes[i*width : (i+1)*width]
+}
+
 // An Adapter is a LoRA adapter in canonical form. Its tensors are views of the
 // file it was read from and live as long as that file is open.
 type Adapter struct {

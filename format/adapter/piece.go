@@ -73,7 +73,7 @@ type MapUse struct {
 
 // String says it in words, with the origin of the map.
 func (m MapUse) String() string {
-	by := "by the " + m.How
+	by := "by the " + strings.TrimPrefix(m.How, "the ")
 	if strings.HasPrefix(m.How, "map ") && m.How != "map "+names.FileKey {
 		by += " (transformers " + names.Version() + ")"
 	}
