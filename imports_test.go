@@ -32,8 +32,9 @@ var below = map[string][]string{
 	"cmd/loratool": {
 		"diff", "merge", "format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
 		"format/dtype", "format/rule", "internal/linalg", "internal/progress", "internal/publish", "internal/text",
-		"testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train", "train/corpus",
-		"format/binding", "format/note", "format/normalize", "format/validate", "spec", "internal/strictjson",
+		"internal/report", "testdata/stories260k", "format/adapter/names", "internal/lowrank", "merge/compose", "train",
+		"train/corpus", "format/binding", "format/note", "format/normalize", "format/validate", "spec",
+		"internal/strictjson",
 	},
 	"merge": {
 		"format", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors", "format/dtype",
@@ -41,8 +42,8 @@ var below = map[string][]string{
 		"format/adapter/names", "internal/philox", "format/binding", "format/record",
 	},
 	"merge/compose": {
-		"format/adapter", "format/checkpoint", "format/dtype", "format/rule", "internal/linalg", "internal/lowrank",
-		"internal/philox", "internal/text",
+		"format/adapter", "format/checkpoint", "format/dtype", "format/note", "format/rule", "internal/linalg",
+		"internal/lowrank", "internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype",
@@ -122,7 +123,7 @@ var below = map[string][]string{
 		"format/dtype",
 	},
 	"train/internal/backend/cuda": {
-		"train/internal/backend", "format/dtype", "format/rule",
+		"train/internal/backend", "format/dtype", "format/rule", "train/internal/backend/cpu",
 	},
 	"train/internal/backend/cpu": {
 		"train/internal/backend", "format/dtype", "internal/linalg",
@@ -134,7 +135,8 @@ var below = map[string][]string{
 		"merge", "format/dialect", "format/checkpoint",
 	},
 	"format/normalize": {
-		"format/validate", "format/dialect", "format/adapter", "format/dtype", "format/note", "format/rule",
+		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note",
+		"format/rule",
 	},
 	"format/validate": {
 		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",

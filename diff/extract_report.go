@@ -23,6 +23,7 @@ type ExtractReport struct {
 	Twin      string         `json:"tied_head,omitempty"` // module that repeats the embedding's
 	Params    int            `json:"parameters"`
 	Bytes     int64          `json:"bytes"`
+	Notes     []string       `json:"notes,omitempty"`
 	Warnings  []string       `json:"warnings,omitempty"`
 }
 
@@ -156,11 +157,20 @@ func (p *ExtractPlan) count(x *Extraction) {
 	for _, v := range x.Adapter.Replacements {
 		r.Bytes += int64(len(v.Value.Bytes))
 	}
-	full := 0
+	full, parts := 0, 0
 	for _, c := range r.Modules {
+		if _, part := p.pair.names.part(c.Tensor); part {
+			parts++
+		}
 		if c.FullRank {
 			full++
 		}
+	}
+	if r.Twin != "" {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s is tied to the embedding and gets the same factors", r.Twin))
+	}
+	if parts > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d modules are parts of stacked parameters in transformers 5: they are named as the checkpoint has them, which older versions and servers load and PEFT beside transformers 5 does not", parts))
 	}
 	if full > 0 {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%d of %d modules changed in full rank: ranks are cut at %d (--max-rank), factors may be larger than what they carry", full, len(r.Modules), p.options.MaxRank))

@@ -51,15 +51,24 @@ func newNamer(m model) (*namer, error) {
 	return n, nil
 }
 
-// name returns the name of a tensor in memory. One that is only a part of a
-// parameter there, such as one expert of a stack, keeps its name: adapters of
-// models that do not stack have it, and it is found in the base.
-func (n *namer) name(tensor string) string {
+// part reports whether a tensor is only a part of a parameter in memory, such
+// as one expert of a stack, and returns the parameter's name.
+func (n *namer) part(tensor string) (parameter string, part bool) {
 	renamed := n.names.Rename(tensor).Name
-	if renamed != tensor {
-		if p, ok, err := n.names.Find(renamed); err != nil || !ok || p.Tensor != tensor {
-			return tensor
-		}
+	if renamed == tensor {
+		return renamed, false
+	}
+	p, ok, err := n.names.Find(renamed)
+	return renamed, err != nil || !ok || p.Tensor != tensor
+}
+
+// name returns the name of a tensor in memory. A part of a parameter keeps its
+// name: adapters of models that do not stack have it, and it is found in the
+// base.
+func (n *namer) name(tensor string) string {
+	renamed, part := n.part(tensor)
+	if part {
+		return tensor
 	}
 	if n.prefix == "" || adapter.IsHead(strings.TrimSuffix(renamed, ".weight")) {
 		return renamed

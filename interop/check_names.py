@@ -114,6 +114,9 @@ FAMILIES = {
 }
 
 
+SHORT = {"mixtral", "olmoe", "gpt_oss", "qwen3_moe", "llama"}
+
+
 def targets(model):
     """Every linear layer by its full name, and every stack of experts."""
     heads = [m for m in [model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None] if m is not None]
@@ -208,6 +211,8 @@ def family(args, name, work):
     model.save_pretrained(base)
     model.save_pretrained(memory, save_original_format=False)
     linear, stacks = linear_stacks
+    if name in SHORT:  # as people write them
+        linear, stacks = (sorted({n.rsplit(".", 1)[-1] for n in x}) for x in (linear, stacks))
     config = LoraConfig(r=4, lora_alpha=6, target_modules=linear or None, target_parameters=stacks or None, lora_dropout=0.0)
     pm = get_peft_model(model, config)
     randomize(pm)

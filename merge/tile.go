@@ -44,6 +44,9 @@ type computer[T linalg.Float] struct {
 	marks     marks     // of the rows in work
 	fragment  *fragment // what is recorded of the change in work; nil: nothing
 	reading   *indices  // the indices of the change that is restored
+	reader    rowReader // not nil: gets the rows, which are not computed
+	beside    []byte    // the values of a checkpoint that it gets with them
+	deltas    []float64 // and the delta
 	before    []T       // the row's delta, where finishing the row overwrites it
 	epsilon   float64   // unit roundoff of T
 	headroom  float64   // largest magnitude of a delta that cannot overflow T
@@ -133,6 +136,8 @@ func (c *computer[T]) block(dst []byte, stride, at, row, rows, col, cols int, s 
 		var err error
 		c.settled = c.settled[:0]
 		switch {
+		case c.reader != nil:
+			err = c.readRow(source, d, c.bounds[i], row+i, col)
 		case ch.inverse != nil:
 			err = c.restoreRow(out, source, d, place{row + i, col, i, i*stride + at, c.bounds[i]})
 		case c.fragment != nil:

@@ -497,11 +497,12 @@ class Adapter:
         return self.file.tensors[name][1]
 
     def group(self):
-        infixes, groups = set(), {}
+        infixes, groups, odd = set(), {}, False
         for name in self.file.tensors:
             path, part, infix = split(name)
             if infix:
                 infixes.add(infix)
+            odd = odd or bool(infix) or not name.startswith("base_model.model.") or bool(set(WRAPPERS) & set(name.split(".")))
             if part == "unused":
                 continue
             if part == "other":
@@ -510,8 +511,10 @@ class Adapter:
                 self.tokens[path] = name
             elif groups.setdefault(path, {}).setdefault(part, name) != name:
                 raise Broken("AD023")
+        if odd:
+            self.f.warn("AD024")
         if len(infixes) > 1:
-            raise Broken("AD024")
+            raise Broken("AD047")
         self.modules = groups
         if not groups and not self.others and not self.tokens:
             raise Broken("AD026")

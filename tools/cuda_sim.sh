@@ -34,7 +34,17 @@ if (($#)); then
 fi
 go vet -tags cuda "./$backend" ./train ./cmd/loratool
 for order in 0 1 7; do
-  echo "--- order of threads $order"
+  echo "--- every operation, order of threads $order"
   LORATOOL_SIM_ORDER=$order go test -tags cuda -count=1 "./$backend"
 done
+echo '--- whole trainings'
+go test -tags cuda -count=1 -run CUDA ./train
+echo '--- the command'
+go build -tags cuda -o "$out/loratool-cuda" ./cmd/loratool
+CGO_ENABLED=0 go build -o "$out/loratool" ./cmd/loratool
+"$out/loratool-cuda" selftest --quick
+printf '%s\n' '{"prompt": "Zog said,", "completion": " \"Hi!\""}' '{"text": "Once upon a time, there was a dragon."}' >"$out/data.jsonl"
+rm -rf "$out/adapter"*
+"$out/loratool" train --device cuda --base testdata/stories260k/base --data "$out/data.jsonl" -o "$out/adapter" --steps 2 --lr 1e-3
+"$out/loratool" generate testdata/stories260k/base "$out/adapter" -n 10
 echo 'make cuda-sim: passed'

@@ -15,5 +15,5 @@ if [ -z "$targets" ]; then
   exit 1
 fi
 while read -r package name; do
-  $GO test -run '^$' -fuzz "^$name\$" -fuzztime "${count}x" "$package"
+  $GO test -run '^$' -fuzz "^$name\$" -fuzztime "${count}x" -fuzzminimizetime 10x "$package"
 done <<<"$targets"

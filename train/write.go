@@ -74,6 +74,9 @@ func (t *Trainer) trained(base string) *dialect.Trained {
 	if t.o.Method == PreEmbed || t.o.Method == PreLayer {
 		r.Settings = map[string]int{"prefix": t.o.Prefix, "infix": t.o.Infix}
 	}
+	if t.m.Tied && t.o.Method == Full {
+		r.Tied = t.m.EmbeddingName()
+	}
 	if t.o.Method == AdapterH {
 		r.Settings = map[string]int{"bottleneck": t.o.Bottleneck}
 	}

@@ -26,6 +26,7 @@ type composeOptions struct {
 	dtype    string
 	skip     []string
 	anyBase  bool
+	conflict bool
 	report   string
 	modules  bool
 	json     bool
@@ -90,8 +91,9 @@ adapter, which multiply those of the command line.
 	f.StringVar(&o.dtype, "dtype", "", "`type` of the factors: bf16, f16, f32 or f64 (default: as in the adapters)")
 	f.StringArrayVar(&o.skip, "skip", nil, "leave out modules or tensors of this `name` or glob (may be repeated)")
 	f.BoolVar(&o.anyBase, "any-base", false, "compose adapters that name different bases")
-	f.StringVar(&o.report, "report", "", "write how the adapters agree and conflict, with pictures, to this HTML `file`")
-	f.BoolVar(&o.modules, "modules", false, "list every module, and how the adapters agree there")
+	f.BoolVar(&o.conflict, "conflicts", false, "say how the adapters agree: cosines, signs, common subspaces")
+	f.StringVar(&o.report, "report", "", "write how the adapters agree, with pictures, to this HTML `file`")
+	f.BoolVar(&o.modules, "modules", false, "list every module")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON, with all singular values")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what ranks and errors there would be, and write nothing")
 	f.BoolVar(&o.force, "force", false, "replace outputs that exist")
@@ -140,42 +142,47 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 	if err != nil {
 		return usageError{err}
 	}
-	var adapters []compose.Weighted
-	var inputs []string
-	var first *dialect.File
-	for _, arg := range args {
-		name, weight, err := splitWeight(arg)
-		if err != nil {
-			return err
-		}
-		a, err := openAdapter(name)
-		if err != nil {
-			return err
-		}
-		defer a.Close()
-		if first == nil {
-			first = a
-		}
-		adapters, inputs = append(adapters, compose.Weighted{Adapter: a.Adapter, Weight: weight}), append(inputs, a.Source)
+	files, adapters, err := openInputs(args)
+	defer closeAll(files)
+	if err != nil {
+		return err
 	}
+	first, inputs := files[0], sources(files)
 	reporter := progress.New(stderr, mode)
 	options.Progress = reporter.Start("compose")
-	out, report, err := compose.Compose(ctx, adapters, options)
+	out, composed, err := compose.Compose(ctx, adapters, options)
 	reporter.Done()
 	if err != nil {
 		return err
 	}
+	r := composeReport{Report: composed}
+	if o.conflict || o.report != "" {
+		options.Progress = reporter.Start("compare")
+		r.Conflicts, err = compose.FindConflicts(ctx, adapters, options)
+		reporter.Done()
+		if err != nil {
+			return err
+		}
+	}
 	verb := "would write"
 	if !o.dryRun {
 		verb = "wrote"
-		write := dialect.WriteOptions{Config: first.Config, KeepTargets: len(args) == 1 && keepsTargets(first.Adapter, out), Inputs: inputs, Force: o.force}
-		if err := dialect.WritePEFT(o.output, out, write); err != nil {
+		keep := len(args) == 1 && keepsTargets(first.Adapter, out)
+		if err := dialect.WritePEFT(o.output, out, dialect.WriteOptions{Config: first.Config, KeepTargets: keep, Metadata: metadataOf(out), Inputs: inputs, Force: o.force}); err != nil {
+			return err
+		}
+	}
+	if o.report != "" {
+		if err := writeReport(o.report, conflictsPage(r), o.force, inputs); err != nil {
 			return err
 		}
 	}
 	if o.json {
-		return printJSON(stdout, report)
+		return printJSON(stdout, r)
 	}
-	printComposed(stdout, stderr, verb, report, o.modules)
+	if o.conflict {
+		printConflicts(stdout, r)
+	}
+	printComposed(stdout, stderr, verb, composed, o.modules)
 	return nil
 }

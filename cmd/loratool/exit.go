@@ -38,6 +38,9 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	if s, ok := errors.AsType[siblingExit](err); ok {
+		return int(s) // it has said why
+	}
 	if i, ok := errors.AsType[interruption](context.Cause(ctx)); ok {
 		what := "nothing was written"
 		if s, ok := errors.AsType[stopped](err); ok {

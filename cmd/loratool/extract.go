@@ -11,8 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loratool/loratool/diff"
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/binding"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/internal/lowrank"
 	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/internal/text"
@@ -47,7 +50,8 @@ matrix, within 0.5 % of the smallest error that the rank allows, and says how
 well they carry it: the certificate of each module is computed from the factors
 as they are written. Tensors that did not change are skipped; what the adapter
 does not carry (norms, biases, other shapes) is listed with its size, and the
-last line says what share of the whole change it carries.
+last line says what share of the whole change it carries. The adapter is bound
+to BASE: merging it into another one is refused.
 
 ` + "` + rankHelp + `" + `
 
@@ -119,6 +123,9 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 	}
 	x.Adapter.Base = args[0]
 	write := dialect.WriteOptions{Config: x.Config, Inputs: args, Force: o.force}
+	if write.Metadata, err = bound(ctx, x.Adapter, base); err != nil {
+		return err
+	}
 	if err := dialect.WritePEFT(o.output, x.Adapter, write); err != nil {
 		return err
 	}
@@ -132,6 +139,12 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 	}
 	printExtract(stdout, stderr, x.Report, o.modules, time.Since(start))
 	return nil
+}
+
+// bound returns the metadata that ties an adapter to its base.
+func bound(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint) (map[string]string, error) {
+	weights, err := binding.Compute(ctx, a, base, binding.Options{})
+	return (&note.Notes{Base: weights}).Metadata(), err
 }
 
 // openTwo opens two checkpoints.

@@ -32,8 +32,8 @@ func printExtract(stdout, stderr io.Writer, r diff.ExtractReport, modules bool, 
 		fmt.Fprintf(stdout, "saved whole: %s%s\n", text.Quote(s.Tensor), relativeOf(s))
 	}
 	printLeftOut(stdout, r)
-	if r.Twin != "" {
-		fmt.Fprintf(stdout, "note: %s is tied to the embedding and gets the same factors\n", text.Quote(r.Twin))
+	for _, n := range r.Notes {
+		fmt.Fprintf(stdout, "note: %s\n", oneLine(n))
 	}
 	fmt.Fprintf(stdout, "extracted %s of rank %s, %s parameters, %s, in %s; %s unchanged\n",
 		count(len(r.Modules), "module"), ranks(r), text.Count(int64(r.Params)), text.Bytes(r.Bytes), took.Round(time.Millisecond), count(r.Unchanged, "tensor"))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/normalize"
 	"github.com/loratool/loratool/format/validate"
 )
@@ -13,6 +14,7 @@ import (
 type normalizeOptions struct {
 	output    string
 	profile   string
+	base      string
 	keepDType bool
 	force     bool
 	json      bool
@@ -26,7 +28,8 @@ func newNormalizeCmd() *cobra.Command {
 		SuggestFor: []string{"canonicalize", "fold", "pad"},
 		Long: `normalize rewrites an adapter for a program that does not read all of PEFT's
 config: scalings of modules are folded into the factors, ranks padded with
-zeros to one, layers without a module get one of zeros. What the program cannot
+zeros to one, layers without a module get one of zeros; with --base, modules
+that are fused in the adapter but not in the base are split. What the program cannot
 carry at all, such as DoRA, is refused. That no delta changed is measured; the
 error stands in the report. An adapter of 16 bits becomes F32 where a scaling
 is no power of two, unless --keep-dtype allows rounding.
@@ -44,6 +47,7 @@ is no power of two, unless --keep-dtype allows rounding.
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "`folder` to write")
 	f.StringVar(&o.profile, "profile", "", "the `program` to write for: "+profileNames())
+	f.StringVar(&o.base, "base", "", "split modules that this `base` does not fuse")
 	f.BoolVar(&o.keepDType, "keep-dtype", false, "round folded factors to the dtype that they have")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
@@ -60,14 +64,21 @@ func runNormalize(path string, o normalizeOptions, stdout io.Writer) error {
 		return err
 	}
 	defer a.Close()
-	r, err := normalize.Apply(o.output, a, p, normalize.Options{KeepDType: o.keepDType, Force: o.force})
+	options := normalize.Options{KeepDType: o.keepDType, Force: o.force}
+	if o.base != "" {
+		if options.Base, err = checkpoint.Open(o.base, openOptions()); err != nil {
+			return err
+		}
+		defer options.Base.Close()
+	}
+	r, err := normalize.Apply(o.output, a, p, options)
 	if err != nil {
 		return err
 	}
 	if o.json {
 		return printJSON(stdout, r)
 	}
-	_, err = fmt.Fprintf(stdout, "%d modules for %s: %d scalings folded, %d ranks padded, %d modules added\nlargest relative error of a delta %.3g, at most %.3g is allowed\n",
-		r.Modules, p.Program, r.Folded, r.Padded, r.Added, r.Error, r.Tolerance)
+	_, err = fmt.Fprintf(stdout, "%d modules for %s: %d scalings folded, %d ranks padded, %d modules added, %d split\nlargest relative error of a delta %.3g, at most %.3g is allowed\n",
+		r.Modules, p.Program, r.Folded, r.Padded, r.Added, r.Split, r.Error, r.Tolerance)
 	return err
 }

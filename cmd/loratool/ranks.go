@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/lowrank"
 	"github.com/loratool/loratool/internal/text"
@@ -102,6 +103,45 @@ func joinInts(list []int) string {
 		words[i] = fmt.Sprint(n)
 	}
 	return strings.Join(words, "+")
+}
+
+// openInputs opens the adapters of ADAPTER=WEIGHT arguments. What it opened
+// must be closed after an error too.
+func openInputs(args []string) (files []*dialect.File, adapters []compose.Weighted, err error) {
+	for _, arg := range args {
+		name, weight, err := splitWeight(arg)
+		if err != nil {
+			return files, nil, err
+		}
+		a, err := openAdapter(name)
+		if err != nil {
+			return files, nil, err
+		}
+		files, adapters = append(files, a), append(adapters, compose.Weighted{Adapter: a.Adapter, Weight: weight})
+	}
+	return files, adapters, nil
+}
+
+func closeAll(files []*dialect.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// sources lists where files were read from.
+func sources(files []*dialect.File) (paths []string) {
+	for _, f := range files {
+		paths = append(paths, f.Source)
+	}
+	return paths
+}
+
+// metadataOf is what the header of an adapter's weights says of its base.
+func metadataOf(a *adapter.Adapter) map[string]string {
+	if a.Notes == nil {
+		return nil
+	}
+	return a.Notes.Metadata()
 }
 
 // keepsTargets reports whether out has the modules of in, all of them.

@@ -48,6 +48,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newTrainCmd(),
 		newUnmergeCmd(),
 		newValidateCmd(),
+		newVerifyMergeCmd(),
 		newVersionCmd(),
 	)
 	return cmd

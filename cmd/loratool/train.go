@@ -21,11 +21,12 @@ type trainOptions struct {
 	train.Options
 	base, data, eval, output string
 	method, schedule, init   string
-	warmup, config, device   string
-	progress                 string
-	alpha                    float64
-	resume, dryRun           bool
-	json, force              bool
+	warmup, config           string
+	deviceOptions
+	progress       string
+	alpha          float64
+	resume, dryRun bool
+	json, force    bool
 }
 
 func newTrainCmd() *cobra.Command {
@@ -42,7 +43,7 @@ one JSON object a line: {"prompt", "completion"}, {"text"}, {"messages"} or
 Defaults are those of PEFT's LoraConfig and of the Hugging Face trainer. The
 same options give the same adapter bytes for any number of threads. Beside the
 output stand OUTPUT.state, from which --resume goes on bit for bit after an
-interruption, and OUTPUT.metrics.jsonl.
+interruption, OUTPUT.metrics.jsonl and at the end OUTPUT.html with its curves.
 
 At the end the adapter is read again and merged into a copy of the base, and
 the logits of both are held against those of the trained model; a difference is
@@ -62,6 +63,9 @@ generate).
 			}
 			if err := o.parse(cmd.Flags().Changed); err != nil {
 				return err
+			}
+			if o.elsewhere() && !o.dryRun {
+				return runSibling()
 			}
 			return runTrain(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -103,6 +107,9 @@ func runTrain(ctx context.Context, o trainOptions, stdout, stderr io.Writer) err
 		return err
 	}
 	r.Proof = proof
+	if err := o.writePage(r); err != nil {
+		return err
+	}
 	if err := os.Remove(o.state()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -114,6 +121,7 @@ func runTrain(ctx context.Context, o trainOptions, stdout, stderr io.Writer) err
 }
 
 func (o *trainOptions) state() string   { return o.output + ".state" }
+func (o *trainOptions) page() string    { return o.output + ".html" }
 func (o *trainOptions) metrics() string { return o.output + ".metrics.jsonl" }
 
 func (o *trainOptions) inputs() []string {
@@ -131,7 +139,7 @@ func (o *trainOptions) checkOutput() error {
 		return err
 	}
 	o.base = base
-	for _, path := range []string{o.output, o.state(), o.metrics()} {
+	for _, path := range []string{o.output, o.state(), o.metrics(), o.page()} {
 		if err := publish.Alias(path, o.inputs()...); err != nil {
 			return err
 		}

@@ -52,7 +52,7 @@ func (o *trainOptions) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.EvalEvery, "eval-every", 0, "steps between evaluations; the last step is always evaluated")
 	f.IntVar(&o.StopAt, "stop-at", 0, "save the state and stop after this `step`, to be resumed")
 	f.BoolVar(&o.resume, "resume", false, "go on with the state of a run that stopped")
-	f.StringVar(&o.device, "device", "cpu", "`device`: cpu, or cuda by loratool-cuda")
+	o.deviceOptions.addFlags(f)
 	f.IntVar(&o.Workers, "threads", 0, "threads (default: all)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be trained and how much memory it takes, from the config alone")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
@@ -115,7 +115,7 @@ func (o *trainOptions) parse(set func(string) bool) (err error) {
 	case set("steps") && set("epochs"):
 		return usagef("--steps and --epochs contradict each other")
 	}
-	if err := o.checkDevice(); err != nil {
+	if o.Device, err = o.deviceOptions.parse(set); err != nil {
 		return err
 	}
 	o.Method, o.Schedule, o.Alpha = train.Method(o.method), train.Schedule(o.schedule), o.alpha
@@ -149,15 +149,4 @@ func (o *trainOptions) parse(set func(string) bool) (err error) {
 		return usageError{err}
 	}
 	return nil
-}
-
-// checkDevice refuses a device that this binary does not have.
-func (o *trainOptions) checkDevice() error {
-	switch o.device {
-	case "cpu":
-		return nil
-	case "cuda":
-		return usagef("--device cuda: this is the binary without CUDA; run loratool-cuda train (docs/gpu.md), or --device cpu")
-	}
-	return usagef("--device %q: expected cpu or cuda", o.device)
 }

@@ -35,7 +35,7 @@ func (r *resolver) fit(m *Module, p place) (Update, error) {
 		}
 		u.Pieces = p.pieces(turned && (!plain || r.squareTransposed(m)))
 	}
-	if m.Magnitude != nil && len(u.Pieces) != 1 {
+	if m.Magnitude != nil && (len(u.Pieces) != 1 || !p.whole()) {
 		return u, &rule.Unsupported{File: r.a.Source, Hint: "merge it with PEFT",
 			What: fmt.Sprintf("a DoRA magnitude of module %q, which the base stores in parts (%s)", m.Path, p.how)}
 	}

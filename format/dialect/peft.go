@@ -234,7 +234,7 @@ func (c *peftConfig) collect(a *adapter.Adapter, f *safetensors.File) (groups []
 		k := splitPEFTKey(t.Name)
 		if k.adapter != "" {
 			if infixes[k.adapter] = true; len(infixes) > 1 {
-				if err := c.broken(fault(a, "AD024", t.Name, "the file holds several adapters: %s", joinKeys(infixes))); err != nil {
+				if err := c.broken(fault(a, "AD047", t.Name, "the file holds several adapters: %s", joinKeys(infixes))); err != nil {
 					return nil, nil, err
 				}
 			}

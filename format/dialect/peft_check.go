@@ -38,7 +38,7 @@ func CheckPEFT(path string, report rule.Report) (*File, error) {
 		}
 		f.Weights = g.Weights
 	} else {
-		l := linter{c: f.config, a: f.Adapter, folder: folderOf(path)}
+		l := linter{c: f.config, a: f.Adapter, folder: folderOf(path), weights: f.Weights}
 		l.config()
 		if f.Weights != nil {
 			l.modules()
@@ -82,7 +82,9 @@ type linter struct {
 	c      *peftConfig
 	a      *adapter.Adapter
 	folder string
-	found  []*rule.Error
+
+	weights *safetensors.File // nil if they broke a rule
+	found   []*rule.Error
 }
 
 func (l *linter) warn(id rule.ID, milder rule.Severity, format string, args ...any) {
@@ -172,6 +174,7 @@ func names(m *adapter.Module) []string {
 // modules looks at the modules and at the fields that name them.
 func (l *linter) modules() {
 	l.dtypes()
+	l.spelling()
 	l.targets()
 	for _, p := range []struct {
 		id    rule.ID
@@ -222,6 +225,34 @@ func (l *linter) each(id rule.ID, check func(*adapter.Module) string) {
 		first.Err = fmt.Errorf("%w, and %d more modules", first.Err, n-1)
 	}
 	l.found = append(l.found, first)
+}
+
+// spelling finds the names of a raw training state (AD024).
+func (l *linter) spelling() {
+	var first *rule.Error
+	n := 0
+	for _, t := range l.weights.Header().Tensors() {
+		k, what := splitPEFTKey(t.Name), ""
+		switch {
+		case k.adapter != "":
+			what = fmt.Sprintf("the name of the adapter, %q, is in the name", k.adapter)
+		case !strings.HasPrefix(t.Name, peftPrefix):
+			what = "the name does not begin with " + peftPrefix
+		case unwrap(t.Name) != t.Name:
+			what = "a wrapper of the training is in the name"
+		default:
+			continue
+		}
+		if n++; first == nil {
+			first = &rule.Error{File: l.a.Source, Tensor: t.Name, Rule: "AD024", Err: errors.New(what)}
+		}
+	}
+	if n > 1 {
+		first.Err = fmt.Errorf("%w, and so in %d more tensors", first.Err, n-1)
+	}
+	if first != nil {
+		l.found = append(l.found, first)
+	}
 }
 
 func (l *linter) dtypes() {

@@ -192,7 +192,7 @@ func TestAdapterErrors(t *testing.T) {
 		{"vector", plain, []safetensors.NamedData{tensor("x.lora_A.weight", 1, 6), b}, "AD014"},
 		{"integers", plain, []safetensors.NamedData{i32, b}, "AD015"},
 		{"two spellings", plain, []safetensors.NamedData{a, b, tensor("x.lora_A.default.weight", 1, 2, 3)}, "AD023"},
-		{"two adapters", plain, []safetensors.NamedData{tensor("x.lora_A.one.weight", 1, 2, 3), tensor("y.lora_A.two.weight", 1, 2, 3)}, "AD024"},
+		{"two adapters", plain, []safetensors.NamedData{tensor("x.lora_A.one.weight", 1, 2, 3), tensor("y.lora_A.two.weight", 1, 2, 3)}, "AD047"},
 		{"empty", plain, []safetensors.NamedData{tensor("x.lora_A.weight", 1, 0), b}, "AD025"},
 		{"nothing", plain, nil, "AD026"},
 		{"use_dora without magnitude", `{"peft_type":"LORA","r":2,"use_dora":true}`, []safetensors.NamedData{a, b}, "AD031"},
@@ -264,4 +264,30 @@ func ExampleOpenPEFT() {
 	m := a.Modules[0]
 	fmt.Println(m.Path, m.Kind == adapter.Linear, m.Rank, m.Scaling())
 	// Output: layers.0.q_proj true 2 2
+}
+
+// TestTargetParameters tells layers from modules whose parameters are adapted,
+// where target_parameters name parameters alone, twice over.
+func TestTargetParameters(t *testing.T) {
+	for _, c := range []struct{ name, config, params string }{
+		{"list", `{"peft_type":"LORA","r":1,"target_modules":["q"],"target_parameters":["x.experts.up","up","down"]}`, "up down"},
+		{"pattern", `{"peft_type":"LORA","r":1,"target_modules":".*\\.q","target_parameters":["up","down","up"]}`, "up down"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := OpenPEFT(folder(t, c.config, tensor("x.q.lora_A.weight", 1, 1, 3), tensor("x.q.lora_B.weight", 1, 2, 1),
+				tensor("x.experts.lora_A.weight", 1, 2, 3), tensor("x.experts.lora_B.weight", 1, 2, 2)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for _, m := range f.Modules {
+				if got := strings.Join(m.Candidates, " "); m.Path == "x.q" && got != "" || m.Path == "x.experts" && got != c.params {
+					t.Errorf("module %s may be %q", m.Path, got)
+				}
+			}
+			if len(f.Modules) != 2 {
+				t.Errorf("%d modules", len(f.Modules))
+			}
+		})
+	}
 }

@@ -31,8 +31,12 @@ type Trained struct {
 	Method   string
 	Base     string         // name of the base it was made for, or ""
 	Settings map[string]int // sizes that the method needs
+	Tied     string         // the tensor that is the head too, or ""
 	Tensors  []adapter.Tensor
 }
+
+// tiedHead is the name of the head that another tensor stands for.
+const tiedHead = "lm_head.weight"
 
 // trainedMethods says of each method why its tensors can take the place of
 // the base's, or "" and why not.
@@ -82,6 +86,9 @@ func (t *Trained) config() strictjson.Value {
 	setField(&v, "loratool_trained", jsonNumber(1))
 	setField(&v, "method", jsonString(t.Method))
 	setField(&v, "base_model_name_or_path", jsonString(t.Base))
+	if t.Tied != "" {
+		setField(&v, "tied", jsonString(t.Tied))
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.Settings)) {
 		setField(&v, name, jsonNumber(float64(t.Settings[name])))
 	}
@@ -111,6 +118,9 @@ func OpenTrained(path string) (*File, error) {
 		t.Tensors = append(t.Tensors, v)
 		if kind.reason != "" {
 			a.Replacements = append(a.Replacements, adapter.Replacement{Name: x.Name, Reason: kind.reason, Value: v})
+			if x.Name == t.Tied {
+				a.Replacements = append(a.Replacements, adapter.Replacement{Name: tiedHead, Reason: kind.reason, Value: v})
+			}
 		}
 	}
 	if kind.refusal != "" {
@@ -147,6 +157,8 @@ func parseTrained(name string, config []byte) (*Trained, error) {
 			}
 		case m.Name == "method":
 			t.Method = m.Value.Text
+		case m.Name == "tied":
+			t.Tied = m.Value.Text
 		case m.Name == "base_model_name_or_path":
 			t.Base = m.Value.Text
 		case m.Value.Kind == strictjson.Number:

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/note"
@@ -23,7 +24,10 @@ type Options struct {
 	// KeepDType rounds folded factors to the dtype that they have. Otherwise an
 	// adapter of 16 bits becomes F32 where a scaling is no power of two.
 	KeepDType bool
-	Force     bool // replace an adapter that exists
+	// Base, if not nil, is the base of the adapter: modules that are fused in
+	// the adapter but not in the base are split.
+	Base  *checkpoint.Checkpoint
+	Force bool // replace an adapter that exists
 }
 
 // A Report says what Apply did.
@@ -34,6 +38,7 @@ type Report struct {
 	Folded    int     `json:"folded"` // modules whose scaling went into B
 	Padded    int     `json:"padded"` // modules whose rank was raised
 	Added     int     `json:"added"`  // modules of zeros for layers that had none
+	Split     int     `json:"split"`  // fused modules that were split
 	DType     string  `json:"dtype,omitempty"`
 	Rank      int     `json:"rank"`    // the largest
 	Scaling   float64 `json:"scaling"` // of the first module, after
@@ -49,8 +54,12 @@ func Apply(out string, f *dialect.File, p *validate.Profile, o Options) (*Report
 		return nil, err
 	}
 	n := &normalizer{f: f, p: p, o: o, report: Report{Output: out, Profile: p.Name}}
+	var err error
+	if n.source, n.report.Split, err = split(f.Adapter, o.Base); err != nil {
+		return nil, err
+	}
 	n.choose()
-	for _, m := range f.Modules {
+	for _, m := range n.source {
 		if err := n.module(m); err != nil {
 			return nil, err
 		}
@@ -71,9 +80,10 @@ type normalizer struct {
 	f       *dialect.File
 	p       *validate.Profile
 	o       Options
-	scaling float64 // that every module is to have; 0: its own
-	rank    int     // that every module is to have; 0: its own
-	widen   bool    // factors become F32
+	scaling float64           // that every module is to have; 0: its own
+	rank    int               // that every module is to have; 0: its own
+	widen   bool              // factors become F32
+	source  []*adapter.Module // of the adapter, split
 	modules []*adapter.Module
 	report  Report
 }
@@ -85,7 +95,7 @@ func own(m *adapter.Module) float64 { return m.Scaling() / m.Multiplicity }
 // scaling, so that most factors stay as they are, and the largest rank.
 func (n *normalizer) choose() {
 	count, best := map[float64]int{}, 1.0
-	for _, m := range n.f.Modules {
+	for _, m := range n.source {
 		n.rank = max(n.rank, m.Rank)
 		if s := own(m); s > 0 {
 			if count[s]++; count[s] > count[best] || count[s] == count[best] && s < best {
@@ -103,12 +113,12 @@ func (n *normalizer) choose() {
 	case n.p.Limited("PF006"):
 		n.scaling = best
 	}
-	for _, m := range n.f.Modules {
+	for _, m := range n.source {
 		if f, _ := math.Frexp(n.factor(m)); f != 0.5 && f != -0.5 && !n.o.KeepDType {
 			n.widen = n.widen || m.A.DType != dtype.F64
 		}
 	}
-	n.widen = n.widen && slices.ContainsFunc(n.f.Modules, func(m *adapter.Module) bool { return m.B.DType.Bits() < 32 })
+	n.widen = n.widen && slices.ContainsFunc(n.source, func(m *adapter.Module) bool { return m.B.DType.Bits() < 32 })
 }
 
 // factor is what B is multiplied with.
@@ -229,7 +239,7 @@ func (n *normalizer) write() error {
 		}
 	}
 	targets := n.f.Field("target_modules")
-	err := dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, KeepTargets: n.report.Added == 0 && targets != "" && targets != "null",
+	err := dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, KeepTargets: n.report.Added+n.report.Split == 0 && targets != "" && targets != "null",
 		Metadata: metadata, Inputs: []string{n.f.Source}, Force: n.o.Force})
 	if err != nil {
 		return err

@@ -7,13 +7,16 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/normalize"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/format/validate"
 )
 
@@ -166,6 +169,49 @@ func TestRefused(t *testing.T) {
 	r, err := normalize.Apply(filepath.Join(t.TempDir(), "out"), bf, profile(t, "llamacpp"), normalize.Options{KeepDType: true})
 	if err != nil || r.Error == 0 || r.Error > r.Tolerance {
 		t.Errorf("with its dtype kept: %+v, %v", r, err)
+	}
+}
+
+// TestSplit cuts a fused module and holds the stacked deltas of the parts
+// against its own, bit by bit.
+func TestSplit(t *testing.T) {
+	whole := module("model.layers.0.self_attn.qkv_proj", dtype.F32, 4, 8, 6, 12)
+	f := write(t, &adapter.Adapter{Modules: []*adapter.Module{whole}})
+	path := filepath.Join(t.TempDir(), "base.safetensors")
+	w, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tensors []safetensors.NamedData
+	for name, rows := range map[string]int{"q_proj": 6, "k_proj": 3, "v_proj": 3} {
+		tensors = append(tensors, safetensors.NamedData{Name: "model.layers.0.self_attn." + name + ".weight", DType: dtype.F32, Shape: []int{rows, 6}, Data: make([]byte, 4*rows*6)})
+	}
+	if err := safetensors.Write(w, tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	base, err := checkpoint.Open(path, checkpoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	out := filepath.Join(t.TempDir(), "out")
+	r, err := normalize.Apply(out, f, profile(t, "vllm"), normalize.Options{Base: base})
+	if err != nil || r.Split != 1 || r.Modules != 3 || r.Error != 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	g, err := dialect.OpenPEFT(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	byName := map[string][]float64{}
+	for _, m := range g.Modules {
+		byName[m.Path[len("model.layers.0.self_attn."):]] = delta(m)
+	}
+	got := slices.Concat(byName["q_proj"], byName["k_proj"], byName["v_proj"])
+	if !slices.Equal(got, delta(f.Modules[0])) {
+		t.Error("the parts do not make the whole")
 	}
 }
 

@@ -29,7 +29,7 @@ func tolerance(dt dtype.DType) float64 {
 // prove measures the relative error of every delta.
 func (n *normalizer) prove() error {
 	worst, allowed := 0.0, 0.0
-	for i, old := range n.f.Modules {
+	for i, old := range n.source {
 		m := n.modules[i]
 		allowed = max(allowed, tolerance(m.B.DType))
 		e, err := relativeError(old, m)

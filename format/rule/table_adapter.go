@@ -26,7 +26,7 @@ var adapterRules = []Rule{
 	{"AD021", Warning, "target without tensors", "Every entry of target_modules has a module in the file.", "remove the entry, or look for the tensors that got lost"},
 	{"AD022", Warning, "module without target", "Every module of the file is named by target_modules or target_parameters.", "add it to target_modules: PEFT drops the tensors of a module that it does not target"},
 	{"AD023", Fatal, "module twice", "No module is spelt in two ways.", "remove one of the two"},
-	{"AD024", Fatal, "several adapters in one file", "A file holds one adapter.", "save each adapter on its own with save_pretrained"},
+	{"AD024", Warning, "names of a training state", "Names of tensors begin with base_model.model. and have no adapter's name in them, as save_pretrained writes them.", "load it with PEFT and call save_pretrained, or write it again: loratool normalize --profile peft"},
 	{"AD025", Fatal, "empty tensor", "No factor is empty.", "gather the weights before saving (DeepSpeed ZeRO-3: stage3_gather_16bit_weights_on_model_save)"},
 	{"AD026", Fatal, "no LoRA tensors", "The file holds at least one LoRA tensor or replacement.", ""},
 	{"AD027", Fatal, "does not fit the base", "Every module has the shape of the base's tensor.", "this may be an adapter for another base"},
@@ -47,4 +47,5 @@ var adapterRules = []Rule{
 	{"AD044", Warning, "library to import", "auto_mapping.parent_library and megatron_core name a library that PEFT knows. PEFT before 0.20 imports whatever they name.", "do not load this adapter with an old PEFT; remove the field"},
 	{"AD045", Fatal, "overflow", "Merged values are finite in the output's dtype.", "check the adapter's scaling, or write a wider dtype with --dtype"},
 	{"AD046", Fatal, "token rows and config disagree", "trainable_token_indices lists one index for each trained row.", ""},
+	{"AD047", Fatal, "several adapters in one file", "A file holds one adapter.", "save each adapter on its own with save_pretrained"},
 }

@@ -71,7 +71,12 @@ func ofFile(path string) unit {
 	switch {
 	case name == dialect.ConfigName:
 		return unit{path: filepath.Dir(path), kind: Adapter}
-	case name == dialect.WeightsName || slices.Contains(pickles, name):
+	case name == dialect.WeightsName:
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), dialect.ConfigName)); err == nil {
+			return unit{path: filepath.Dir(path), kind: Adapter} // the same as by the name of its config
+		}
+		return unit{path: path, kind: Adapter}
+	case slices.Contains(pickles, name):
 		return unit{path: path, kind: Adapter}
 	case strings.HasSuffix(name, indexSuffix):
 		return unit{path: path, kind: Checkpoint}

@@ -28,7 +28,6 @@ var profiles = []Profile{
 			{"PF013", "demands it", 0},
 			{"PF014", "refuses tensors that it does not know", 0},
 			{"PF015", "refuses an init_lora_weights that changes the base", 0},
-			{"PF017", "serves no model with Conv1D adapters trained by PEFT as they are", rule.Warning},
 		},
 	},
 	{

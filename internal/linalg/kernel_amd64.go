@@ -90,6 +90,11 @@ func addBounds64(i isa, lo, hi, w, d []float64, e float64) {
 	addBoundsGeneric(lo[n:], hi[n:], w[n:], d[n:], e)
 }
 
+// packEight32 needs AVX, which every implementation but the generic one has.
+func packEight32(n int, dst *float32, width int, src *float32, stride int) {
+	packEightAVX(n, dst, width, src, stride)
+}
+
 func expSum32(i isa, n int, y, x *float32, scale, shift float32, sums *[lanes32]float32) {
 	switch i {
 	case avx512:

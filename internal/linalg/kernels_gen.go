@@ -257,3 +257,11 @@ func update64AVX2(n int, w *float64, merged *float64, d *float64, sums *float64)
 
 // peak64AVX2 does n rounds of 12 independent fused multiply-adds of registers.
 func peak64AVX2(n int)
+
+// packEightAVX computes, for n a multiple of 8,
+//
+//	for k in 0…n-1, r in 0…7:
+//		dst[k*width+r] = src[r*stride+k]
+//
+//go:noescape
+func packEightAVX(n int, dst *float32, width int, src *float32, stride int)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/lowrank"
 )
@@ -59,26 +60,66 @@ func (c *composition) composable(w Weighted, m *adapter.Module) error {
 	return nil
 }
 
-// bases refuses adapters that say they were made for different bases.
+// bases refuses adapters that were made for different bases: by the digests of
+// the weights that both are bound to, or else by the names that they give.
 func (c *composition) bases() error {
-	if c.options.AnyBase {
-		return nil
-	}
-	first := -1
 	for i, w := range c.adapters {
-		if w.Base == "" {
-			continue
-		}
-		if first < 0 {
-			first = i
-			continue
-		}
-		if a, b := c.adapters[first], w; !sameBase(a.Base, b.Base) {
+		for _, v := range c.adapters[:i] {
+			common, other := sharedWeights(v.Adapter, w.Adapter)
+			if other != "" {
+				return &rule.Unsupported{File: w.Source, What: fmt.Sprintf("base with other values in %q than that of %s", other, rule.Printable(v.Source)),
+					Hint: "merge each adapter into its own base; a difference of two checkpoints becomes an adapter by loratool extract"}
+			}
+			if common || c.options.AnyBase || v.Base == "" || w.Base == "" || sameBase(v.Base, w.Base) {
+				continue
+			}
 			return fmt.Errorf("%s was made for base %q and %s for %q; if these are one base by two names, say --any-base",
-				rule.Printable(a.Source), a.Base, rule.Printable(b.Source), b.Base)
+				rule.Printable(v.Source), v.Base, rule.Printable(w.Source), w.Base)
 		}
 	}
 	return nil
+}
+
+// sharedWeights reports whether two adapters are bound to a weight of one name,
+// and the first whose values differ.
+func sharedWeights(a, b *adapter.Adapter) (common bool, differs string) {
+	if !a.Bound() || !b.Bound() {
+		return false, ""
+	}
+	digests := map[string]note.Digest{}
+	for _, w := range a.Notes.Base {
+		digests[w.Name] = w.Digest
+	}
+	for _, w := range b.Notes.Base {
+		if d, ok := digests[w.Name]; ok {
+			if common = true; d != w.Digest {
+				return common, w.Name
+			}
+		}
+	}
+	return common, ""
+}
+
+// binding returns the weights that any of the adapters is bound to, nil if
+// there are none.
+func (c *composition) binding() *note.Notes {
+	var n note.Notes
+	seen := map[string]bool{}
+	for _, w := range c.adapters {
+		if !w.Bound() {
+			continue
+		}
+		for _, b := range w.Notes.Base {
+			if !seen[b.Name] {
+				seen[b.Name] = true
+				n.Base = append(n.Base, b)
+			}
+		}
+	}
+	if len(n.Base) == 0 {
+		return nil
+	}
+	return &n
 }
 
 // sameBase compares the names of bases by their last component: the same model
@@ -107,7 +148,7 @@ func partNames(a *adapter.Adapter) (names []string) {
 // assemble makes the adapter of the composed modules and what goes with them.
 func (c *composition) assemble(made []*result) (*adapter.Adapter, error) {
 	first := c.adapters[0]
-	out := &adapter.Adapter{Source: joinSources(c.adapters), Dialect: first.Dialect, Type: "LORA", FanInFanOut: first.FanInFanOut}
+	out := &adapter.Adapter{Source: joinSources(c.adapters), Dialect: first.Dialect, Type: "LORA", FanInFanOut: first.FanInFanOut, Notes: c.binding()}
 	for _, w := range c.adapters {
 		if out.Base == "" {
 			out.Base = w.Base

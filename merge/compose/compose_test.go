@@ -13,6 +13,7 @@ import (
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/lowrank"
 )
@@ -356,6 +357,26 @@ func TestRefusals(t *testing.T) {
 	}
 	if out, _ := compose(t, Options{AnyBase: true}, Weighted{a, 1}, Weighted{elsewhere, 1}); out.Base != "base" {
 		t.Errorf("base %q", out.Base)
+	}
+}
+
+// TestBinding: digests of a base count more than its names, and go on.
+func TestBinding(t *testing.T) {
+	one := spec{name: "q", out: 8, in: 6, rank: 2, alpha: 4}
+	bound := func(seed uint64, base string, digest byte) *adapter.Adapter {
+		a := makeAdapter(seed, dtype.F32, one)
+		a.Base = base
+		a.Notes = &note.Notes{Base: []note.Weight{{Name: "q.weight", DType: dtype.F32, Shape: []int{8, 6}, Digest: note.Digest{digest}}}}
+		return a
+	}
+	x, y, z := bound(71, "org/model", 1), bound(72, "a/copy/of/it", 1), bound(73, "org/model", 2)
+	out, _ := compose(t, Options{}, Weighted{x, 1}, Weighted{y, 1})
+	if !out.Bound() || out.Notes.Base[0].Digest != x.Notes.Base[0].Digest {
+		t.Errorf("notes %+v", out.Notes)
+	}
+	_, _, err := Compose(context.Background(), []Weighted{{x, 1}, {z, 1}}, Options{AnyBase: true})
+	if u, ok := errors.AsType[*rule.Unsupported](err); !ok || !strings.Contains(u.What, "q.weight") || u.Hint == "" {
+		t.Errorf("adapters of two bases: %v", err)
 	}
 }
 

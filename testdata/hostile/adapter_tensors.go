@@ -68,7 +68,7 @@ func factorCases() []Case {
 		c("AD023", "two_spellings", nil, append(pair("x"), tensor{name: "x.lora_A.default.weight", shape: []int{2, 3}})...),
 		c("AD023", "wrapped_spelling", nil, append(pair("x"), tensor{name: "_orig_mod.x.lora_A.weight", shape: []int{2, 3}})...),
 		c("AD023", "without_prefix", nil, append(pair("x"), tensor{name: "=x.lora_A.weight", shape: []int{2, 3}})...),
-		c("AD024", "two_adapters", nil, tensor{name: "x.lora_A.one.weight", shape: []int{2, 3}}, tensor{name: "x.lora_B.two.weight", shape: []int{4, 2}}),
+		c("AD047", "two_adapters", nil, tensor{name: "x.lora_A.one.weight", shape: []int{2, 3}}, tensor{name: "x.lora_B.two.weight", shape: []int{4, 2}}),
 		c("AD025", "empty_a", nil, shaped([]int{0}, []int{4, 2})...),
 		c("AD025", "empty_dimension", nil, shaped([]int{2, 0}, []int{4, 2})...),
 		c("AD025", "empty_b", nil, shaped([]int{2, 3}, []int{4, 0})...),

@@ -17,5 +17,6 @@ func main() {
 			expSum(v)
 		}
 	}
+	packEight()
 	build.Generate()
 }

@@ -12,9 +12,10 @@ func profiles() []vector {
 	with := func(pairs ...string) map[string][]byte { return folder(plain().with(pairs...), pt, a, b) }
 	stack := []tensor{f32(prefix+"experts.lora_A.weight", 1, 1, 4, 3), f32(prefix+"experts.lora_B.weight", 1, 1, 3, 4)}
 	return []vector{
-		{name: "serves_vllm", profile: "vllm", comment: "nothing that vLLM refuses", files: with(), rules: "PF001 PF002 PF003 PF004 PF005 PF006 PF008 PF010 PF012 PF013 PF014 PF015 PF017"},
+		{name: "serves_vllm", profile: "vllm", comment: "nothing that vLLM refuses", files: with(), rules: "PF001 PF002 PF003 PF004 PF005 PF006 PF008 PF010 PF012 PF013 PF014 PF015"},
 		{name: "serves_lorax", profile: "lorax", comment: "nothing that LoRAX refuses", files: with(), rules: "PF009 PF011 PF016"},
 		{name: "serves_sglang", profile: "sglang", comment: "nothing that SGLang refuses", files: with(), rules: "PF007"},
+		{name: "serves_llamacpp", profile: "llamacpp", comment: "nothing that llama.cpp's converter refuses", files: with(), rules: "PF007 PF017"},
 		{name: "serves_comfy", profile: "comfy", comment: "a scaling of 1", files: with("lora_alpha", "2"), rules: "PF019"},
 		{name: "serves_mlx", profile: "mlx", comment: "nothing that mlx-lm cannot hold", files: with(), rules: "PF018"},
 		on("vllm", "PF001", "rank_513", "a rank above 512", folder(plain().with("r", "513"), pt, tensor{nameA, "F8_E4M3", []int{513, 2}, ones(1026)}, tensor{nameB, "F8_E4M3", []int{1, 513}, ones(513)})),

@@ -142,6 +142,9 @@ func (m *Model) WeightNames(biases bool) (names []string) {
 	return names
 }
 
+// EmbeddingName returns the name of the embedding in the checkpoint.
+func (m *Model) EmbeddingName() string { return m.embed.Name }
+
 func (m *Model) alloc(rows, cols int) (backend.Mat, error) {
 	mem, err := m.b.Alloc(rows * cols)
 	if err != nil {

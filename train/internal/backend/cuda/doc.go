@@ -21,9 +21,19 @@ type Options struct {
 
 // Info describes a GPU.
 type Info struct {
-	Name          string
-	Memory, Free  int64 // bytes
-	Major, Minor  int   // compute capability
-	DriverVersion int   // as 12040 for CUDA 12.4
-	BLAS          string
+	Name          string `json:"name"`
+	Memory        int64  `json:"memory"` // bytes
+	Free          int64  `json:"free"`
+	Major         int    `json:"major"` // compute capability
+	Minor         int    `json:"minor"`
+	DriverVersion int    `json:"driver"` // as 12040 for CUDA 12.4
+	BLAS          string `json:"cublas"`
+}
+
+// A Check is an operation that was run on the CPU and on the GPU.
+type Check struct {
+	Name    string  `json:"name"`
+	Apart   float64 `json:"apart"` // of the largest value
+	Allowed float64 `json:"allowed"`
+	OK      bool    `json:"ok"`
 }

@@ -1,0 +1,132 @@
+"""Extraction beside mergekit-extract-lora, and of eight layers of the 8B shape.
+
+Prints a section of RESULTS.md. The peer makes a full SVD of every matrix, so
+the pair that both work on is four layers of the 1B shape: a LoRA of rank 16
+merged in BF16. Errors of both are computed here, in float32 by torch, from the
+files that they wrote. The peer runs once, loratool three times, best counts.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import time
+
+from measure_merge import timed
+
+ROUNDS = 3
+RANK = 16
+
+
+def pair(a, shape):
+    """Make base and tuned checkpoint of a shape."""
+    folder = os.path.join(os.path.abspath(a.work), shape)
+    tuned = os.path.join(folder, "tuned")
+    if not os.path.exists(tuned):
+        subprocess.run(["go", "run", "./bench/shapes", "-shape", shape, "-o", folder], check=True)
+        subprocess.run([a.loratool, "merge", os.path.join(folder, "base"), os.path.join(folder, "adapter-all"), "-o", tuned], check=True, stdout=subprocess.DEVNULL)
+    return os.path.join(folder, "base"), tuned
+
+
+def warm(*folders):
+    for folder in folders:
+        subprocess.run(f"cat {folder}/*.safetensors >/dev/null", shell=True, check=True)
+
+
+def best(command, out):
+    seconds, memory = float("inf"), 0
+    for _ in range(ROUNDS):
+        shutil.rmtree(out, ignore_errors=True)
+        s, m = timed(command)
+        seconds, memory = min(seconds, s), max(memory, m)
+    return seconds, memory
+
+
+def errors(base, tuned, adapter):
+    """The relative error of every module of an adapter, by torch."""
+    import torch
+    from safetensors import safe_open
+
+    with open(os.path.join(adapter, "adapter_config.json")) as f:
+        config = json.load(f)
+    scale = config["lora_alpha"] / config["r"]
+    files = [safe_open(os.path.join(d, n), "pt") for d in (base, tuned) for n in sorted(os.listdir(d)) if n.endswith(".safetensors")]
+    b, t = ({k: f for f in group for k in f.keys()} for group in (files[: len(files) // 2], files[len(files) // 2 :]))
+    out = {}
+    with safe_open(os.path.join(adapter, "adapter_model.safetensors"), "pt") as f:
+        for key in f.keys():
+            if not key.endswith(".lora_A.weight"):
+                continue
+            module = key.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+            x = t[module + ".weight"].get_tensor(module + ".weight").float() - b[module + ".weight"].get_tensor(module + ".weight").float()
+            d = scale * f.get_tensor(key.replace("lora_A", "lora_B")).float() @ f.get_tensor(key).float()
+            out[module] = ((x - d).norm() / x.norm()).item()
+    return out
+
+
+def beside(a):
+    base, tuned = pair(a, "1b-four")
+    warm(base, tuned)
+    ours, theirs = (os.path.join(os.path.abspath(a.work), d) for d in ("extract-ours", "extract-theirs"))
+    seconds, memory = best([a.loratool, "extract", base, tuned, "-o", ours, "--rank", str(RANK)], ours)
+    print(f"\nFour layers of the 1B shape, 28 matrices, rank {RANK}, BF16:\n")
+    print("| what | seconds | × loratool | worst error of a module | peak anonymous MiB |\n|---|---|---|---|---|")
+    mine = errors(base, tuned, ours)
+    print(f"| loratool | {seconds:.2f} | 1 | {max(mine.values()):.5f} | {memory:.0f} |")
+    if a.no_peer:
+        return
+    shutil.rmtree(theirs, ignore_errors=True)
+    peer, peer_memory = timed(["mergekit-extract-lora", "--model", tuned, "--base-model", base, "--out-path", theirs, "--max-rank", str(RANK),
+                               "--skip-undecomposable", "-e", "embed_tokens|lm_head|norm", "--no-write-model-card", "--no-copy-tokenizer", "--quiet"])
+    other = errors(base, tuned, theirs)
+    print(f"| mergekit-extract-lora, with its import | {peer:.1f} | {peer / seconds:.0f} | {max(other.values()):.5f} | {peer_memory:.0f} |")
+    larger = [m for m in mine if mine[m] > other[m]]
+    print(f"\nOf {len(mine)} modules, {len(larger)} have a larger error than mergekit's; the largest quotient is {max(mine[m] / other[m] for m in mine):.5f}.")
+
+
+def large(a):
+    base, tuned = pair(a, "8b-eight")
+    out = os.path.join(os.path.abspath(a.work), "extract-ours")
+    size = sum(os.path.getsize(os.path.join(base, n)) for n in os.listdir(base))
+    print(f"\nEight layers of the 8B shape, two checkpoints of {size / 1e9:.1f} GB, cache warm, best of {ROUNDS}:\n")
+    print("| what | seconds | peak anonymous MiB |\n|---|---|---|")
+    for rank in ("32", "auto"):
+        warm(base, tuned)
+        seconds, memory = best([a.loratool, "extract", base, tuned, "-o", out, "--rank", rank], out)
+        print(f"| `extract --rank {rank}` | {seconds:.1f} | {memory:.0f} |")
+    shutil.rmtree(out, ignore_errors=True)
+
+
+def smollm(a):
+    """A real fine-tune of SmolLM2-135M by transformers, if the model is there."""
+    base, tuned = (os.path.join(a.smollm, d) for d in ("base", "tuned"))
+    out = os.path.join(os.path.abspath(a.work), "extract-ours")
+    print("\nSmolLM2-135M, all weights trained for a few steps (see bench/smollm_tune.py), by rank:\n")
+    print("| rank | seconds | share of the change carried | relative error | loss before, tuned, with the adapter |\n|---|---|---|---|---|")
+    for rank in ("4", "16", "64", "auto"):
+        shutil.rmtree(out, ignore_errors=True)
+        start = time.perf_counter()
+        p = subprocess.run([a.loratool, "extract", base, tuned, "-o", out, "--rank", rank, "--json"], check=True, capture_output=True, text=True)
+        seconds = time.perf_counter() - start
+        r = json.loads(p.stdout)
+        losses = subprocess.run(["python3", "bench/smollm_tune.py", "losses", base, tuned, out], check=True, capture_output=True, text=True).stdout.strip()
+        print(f"| {rank} | {seconds:.1f} | {r['carried']:.4f} | {r['error']:.4f} | {losses} |")
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--loratool", required=True)
+    p.add_argument("--work", required=True)
+    p.add_argument("--no-peer", action="store_true")
+    p.add_argument("--smollm", help="folder with base/ and tuned/ of bench/smollm_tune.py")
+    a = p.parse_args()
+    print("## Extract")
+    beside(a)
+    large(a)
+    if a.smollm:
+        smollm(a)
+
+
+if __name__ == "__main__":
+    main()
