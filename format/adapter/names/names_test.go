@@ -311,6 +311,28 @@ func TestScope(t *testing.T) {
 	}
 }
 
+// TestOldNames finds modules of adapters for text and images by the names that
+// other versions gave them, on bases of either version.
+func TestOldNames(t *testing.T) {
+	const memory, old = "model.language_model.layers.0.self_attn.q_proj.weight", "language_model.model.layers.0.self_attn.q_proj.weight"
+	for _, class := range []string{"LlavaForConditionalGeneration", "PaliGemmaForConditionalGeneration", "Gemma3ForConditionalGeneration", "Mistral3ForConditionalGeneration"} {
+		for _, c := range []struct{ disk, adapter string }{{old, memory}, {memory, old}} {
+			f := fakeModel{map[string][]int{c.disk: {8, 8}}, "", []string{class}, nil}
+			m, err := For(f, Rules{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, ok, err := m.Find(c.adapter)
+			if !ok && err == nil {
+				p, ok, err = m.Inverse(c.adapter)
+			}
+			if !ok || err != nil || p.Tensor != c.disk {
+				t.Errorf("%s: %s in a base with %s: %+v, %v", class, c.adapter, c.disk, p, err)
+			}
+		}
+	}
+}
+
 // TestGroup applies renamings that share a name only where the guard is.
 func TestGroup(t *testing.T) {
 	shapes := map[string][]int{"vision_tower.encoder.blocks.0.mlp.fc0.weight": {8, 4}, "vision_tower.encoder.blocks.0.mlp.fc1.weight": {4, 8}}
