@@ -123,15 +123,15 @@ func TestEveryConversion(t *testing.T) {
 	t.Logf("%d conversions", ran)
 }
 
-// inputs makes tensors for a conversion: 8 in each list, of 48 rows.
+// inputs makes tensors for a conversion: 8 in each list, of 48 rows and 3 columns.
 func inputs(tr *transform) (in []item, elements int) {
-	list, shape := 1, []int{48, 10}
+	list, shape := 1, []int{48, 3}
 	for _, op := range tr.ops {
 		switch {
 		case op.Op == "MergeModulelist", op.Op == "ErnieFuseAndSplitTextVisionExperts", op.Shards != "":
 			list = 8
 		case op.Dim1 == 2, op.Dim == 1 && len(tr.ops) == 1, op.Dim == 1 && tr.ops[0].Op == "Interleave":
-			shape = []int{3, 48, 10}
+			shape = []int{3, 48, 3}
 		}
 	}
 	for i, from := range tr.from {
