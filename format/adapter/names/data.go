@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -94,12 +95,7 @@ func TransposedExperts(modelType string) bool {
 	if err != nil {
 		return false
 	}
-	for _, m := range t.Transposed {
-		if m == modelType {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(t.Transposed, modelType)
 }
 
 // A node is a model within a model.
