@@ -282,6 +282,36 @@ func TestDoRA(t *testing.T) {
 	}
 }
 
+// TestOddScaling: a negative alpha stays, and so does a magnitude beside an
+// alpha of 0.
+func TestOddScaling(t *testing.T) {
+	a := makeAdapter(81, dtype.F32, spec{name: "q", out: 20, in: 20, rank: 4, alpha: -8}, spec{name: "zero", out: 20, in: 20, rank: 4, dora: true})
+	out, _, err := Rerank(context.Background(), a, lowrank.Rules{Rule: lowrank.Fixed(2)}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, zero := find(out, "q"), find(out, "zero")
+	if q.Scaling() != -2 || zero.Magnitude == nil || lowrank.RoughNorm([]lowrank.Term{termOf(zero)}) != 0 {
+		t.Errorf("scaling %v, magnitude %v", q.Scaling(), zero.Magnitude)
+	}
+	want := deltas(a.Modules[0])[0]
+	var svd mat.SVD
+	svd.Factorize(want, mat.SVDNone)
+	tail := math.Hypot(svd.Values(nil)[2], svd.Values(nil)[3])
+	want.Sub(want, deltas(q)[0])
+	if off := mat.Norm(want, 2); math.Abs(off/tail-1) > 1e-5 {
+		t.Errorf("error %v, want %v", off, tail)
+	}
+}
+
+func termOf(m *adapter.Module) lowrank.Term {
+	a, b, err := member{Module: m}.factors("")
+	if err != nil {
+		panic(err)
+	}
+	return lowrank.Term{Weight: 1, A: a, B: b}
+}
+
 // TestBiases: s·bias adds up as the deltas do; modules without one get zeros.
 func TestBiases(t *testing.T) {
 	x := makeAdapter(9, dtype.F32, spec{name: "q", out: 8, in: 6, rank: 2, alpha: 4, bias: true}, spec{name: "v", out: 8, in: 6, rank: 2, alpha: 4, bias: true})
