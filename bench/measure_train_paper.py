@@ -193,7 +193,7 @@ def main():
     base = a.base or "testdata/stories260k/base"
     if a.full and not a.base:
         sys.exit("--full needs --base, the folder of SmolLM2-135M-Instruct")
-    form = dict(steps=200, batch=8, samples=2000, held=150, meanings=60) if a.full else dict(steps=80, batch=8, samples=640, held=60, meanings=30)
+    form = dict(steps=200, batch=8, samples=2000, held=150, meanings=60) if a.full else dict(steps=40, batch=8, samples=640, held=60, meanings=20)
     form["steps"] = a.steps or form["steps"]
     table = FULL if a.full else QUICK
     train_pairs, test_pairs, source = e2e()
