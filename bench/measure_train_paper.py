@@ -224,7 +224,7 @@ def report(a, rows, form, source, base, tests, untrained, took):
     name = "SmolLM2-135M-Instruct" if a.full else "stories260K"
     lines = [f"## The methods of the LoRA paper on {name}", "",
              f"{source}; {form['steps']} steps of {form['batch']} samples, {a.seeds} seeds (± is the standard deviation), greedy answers to {len(tests)} meanings. "
-             f"The untrained base has BLEU {untrained:.1f}. BitFit runs on the base with biases of zero, since this family has none. {platform.machine()}, {os.cpu_count()} CPUs, {took / 60:.0f} minutes.", "",
+             f"The untrained base has BLEU {untrained:.1f}. BitFit runs on the base with biases of zero, since this family has none. {platform.machine()}, {os.cpu_count()} CPUs, {took / 60:.0f} minutes, load average at the end {os.getloadavg()[1]:.0f}.", "",
              "| method | trained parameters | held-out loss | BLEU | tokens/s | peak memory | saved | options |", "|---|---|---|---|---|---|---|---|"]
     for r in rows:
         lines.append(f"| {NAMES[r['method']]} | {amount(r['params'])} | {spread(r['loss'], 3)} | {spread(r['bleu'], 1)} | {statistics.mean(r['rate']):.0f} | {max(r['peak']) / 2**20:.0f} MiB | {amount(r['size'][0])}B | {' '.join(flags(r['options']))} |")
