@@ -3,7 +3,8 @@
 Prints a section of RESULTS.md. The peer makes a full SVD of every matrix, so
 the pair that both work on is four layers of the 1B shape: a LoRA of rank 16
 merged in BF16. Errors of both are computed here, in float32 by torch, from the
-files that they wrote. The peer runs once, loratool three times, best counts.
+files that they wrote. The peer runs once, loratool three times, best counts. Processor seconds are
+those of all threads: other work on the machine stretches them less.
 """
 
 import argparse
@@ -11,9 +12,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
-
-from measure_merge import timed
 
 ROUNDS = 3
 RANK = 16
@@ -34,13 +34,36 @@ def warm(*folders):
         subprocess.run(f"cat {folder}/*.safetensors >/dev/null", shell=True, check=True)
 
 
+def timed(command):
+    """Run a command; return its seconds, processor seconds and peak anonymous MiB."""
+    before = os.times()
+    start = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    peak = 0
+    while child.poll() is None:
+        try:
+            with open(f"/proc/{child.pid}/status") as f:
+                for line in f:
+                    if line.startswith("RssAnon:"):
+                        peak = max(peak, int(line.split()[1]))
+        except OSError:
+            pass
+        time.sleep(0.005)
+    seconds = time.perf_counter() - start
+    if child.returncode:
+        sys.exit(f"{' '.join(command)}: exit {child.returncode}")
+    after = os.times()
+    return seconds, after.children_user + after.children_system - before.children_user - before.children_system, peak / 1024
+
+
 def best(command, out):
-    seconds, memory = float("inf"), 0
+    seconds = processor = float("inf")
+    memory = 0
     for _ in range(ROUNDS):
         shutil.rmtree(out, ignore_errors=True)
-        s, m = timed(command)
-        seconds, memory = min(seconds, s), max(memory, m)
-    return seconds, memory
+        s, c, m = timed(command)
+        seconds, processor, memory = min(seconds, s), min(processor, c), max(memory, m)
+    return seconds, processor, memory
 
 
 def errors(base, tuned, adapter):
@@ -69,18 +92,18 @@ def beside(a):
     base, tuned = pair(a, "1b-four")
     warm(base, tuned)
     ours, theirs = (os.path.join(os.path.abspath(a.work), d) for d in ("extract-ours", "extract-theirs"))
-    seconds, memory = best([a.loratool, "extract", base, tuned, "-o", ours, "--rank", str(RANK)], ours)
+    seconds, processor, memory = best([a.loratool, "extract", base, tuned, "-o", ours, "--rank", str(RANK)], ours)
     print(f"\nFour layers of the 1B shape, 28 matrices, rank {RANK}, BF16:\n")
-    print("| what | seconds | × loratool | worst error of a module | peak anonymous MiB |\n|---|---|---|---|---|")
+    print("| what | seconds | × loratool | processor seconds | × loratool | worst error of a module | peak anonymous MiB |\n|---|---|---|---|---|---|---|")
     mine = errors(base, tuned, ours)
-    print(f"| loratool | {seconds:.2f} | 1 | {max(mine.values()):.5f} | {memory:.0f} |")
+    print(f"| loratool | {seconds:.2f} | 1 | {processor:.2f} | 1 | {max(mine.values()):.5f} | {memory:.0f} |")
     if a.no_peer:
         return
     shutil.rmtree(theirs, ignore_errors=True)
-    peer, peer_memory = timed(["mergekit-extract-lora", "--model", tuned, "--base-model", base, "--out-path", theirs, "--max-rank", str(RANK),
+    peer, peer_processor, peer_memory = timed([os.path.join(os.path.dirname(sys.executable), "mergekit-extract-lora"), "--model", tuned, "--base-model", base, "--out-path", theirs, "--max-rank", str(RANK),
                                "--skip-undecomposable", "-e", "embed_tokens|lm_head|norm", "--no-write-model-card", "--no-copy-tokenizer", "--quiet"])
     other = errors(base, tuned, theirs)
-    print(f"| mergekit-extract-lora, with its import | {peer:.1f} | {peer / seconds:.0f} | {max(other.values()):.5f} | {peer_memory:.0f} |")
+    print(f"| mergekit-extract-lora, with its import | {peer:.1f} | {peer / seconds:.0f} | {peer_processor:.1f} | {peer_processor / processor:.0f} | {max(other.values()):.5f} | {peer_memory:.0f} |")
     larger = [m for m in mine if mine[m] > other[m]]
     print(f"\nOf {len(mine)} modules, {len(larger)} have a larger error than mergekit's; the largest quotient is {max(mine[m] / other[m] for m in mine):.5f}.")
 
@@ -90,19 +113,24 @@ def large(a):
     out = os.path.join(os.path.abspath(a.work), "extract-ours")
     size = sum(os.path.getsize(os.path.join(base, n)) for n in os.listdir(base))
     print(f"\nEight layers of the 8B shape, two checkpoints of {size / 1e9:.1f} GB, cache warm, best of {ROUNDS}:\n")
-    print("| what | seconds | peak anonymous MiB |\n|---|---|---|")
+    print("| what | seconds | processor seconds | peak anonymous MiB |\n|---|---|---|---|")
     for rank in ("32", "auto"):
         warm(base, tuned)
-        seconds, memory = best([a.loratool, "extract", base, tuned, "-o", out, "--rank", rank], out)
-        print(f"| `extract --rank {rank}` | {seconds:.1f} | {memory:.0f} |")
+        seconds, processor, memory = best([a.loratool, "extract", base, tuned, "-o", out, "--rank", rank], out)
+        print(f"| `extract --rank {rank}` | {seconds:.1f} | {processor:.1f} | {memory:.0f} |")
     shutil.rmtree(out, ignore_errors=True)
 
 
 def smollm(a):
-    """A real fine-tune of SmolLM2-135M by transformers, if the model is there."""
-    base, tuned = (os.path.join(a.smollm, d) for d in ("base", "tuned"))
-    out = os.path.join(os.path.abspath(a.work), "extract-ours")
-    print("\nSmolLM2-135M, all weights trained for a few steps (see bench/smollm_tune.py), by rank:\n")
+    """A real model, and a fine-tune of all its weights made by transformers."""
+    base, tuned, out = (os.path.join(os.path.abspath(a.work), d) for d in ("smollm2", "smollm2-tuned", "extract-ours"))
+    if not os.path.exists(os.path.join(base, "model.safetensors")):
+        from measure_rounding import model
+
+        base = model(os.path.abspath(a.work))
+    if not os.path.exists(tuned):
+        subprocess.run([sys.executable, "bench/smollm_tune.py", "tune", base, tuned], check=True)
+    print("\nSmolLM2-135M, all weights trained for some steps by transformers (bench/smollm_tune.py), by rank:\n")
     print("| rank | seconds | share of the change carried | relative error | loss before, tuned, with the adapter |\n|---|---|---|---|---|")
     for rank in ("4", "16", "64", "auto"):
         shutil.rmtree(out, ignore_errors=True)
@@ -110,7 +138,7 @@ def smollm(a):
         p = subprocess.run([a.loratool, "extract", base, tuned, "-o", out, "--rank", rank, "--json"], check=True, capture_output=True, text=True)
         seconds = time.perf_counter() - start
         r = json.loads(p.stdout)
-        losses = subprocess.run(["python3", "bench/smollm_tune.py", "losses", base, tuned, out], check=True, capture_output=True, text=True).stdout.strip()
+        losses = subprocess.run([sys.executable, "bench/smollm_tune.py", "losses", base, tuned, out], check=True, capture_output=True, text=True).stdout.strip()
         print(f"| {rank} | {seconds:.1f} | {r['carried']:.4f} | {r['error']:.4f} | {losses} |")
 
 
@@ -119,13 +147,11 @@ def main():
     p.add_argument("--loratool", required=True)
     p.add_argument("--work", required=True)
     p.add_argument("--no-peer", action="store_true")
-    p.add_argument("--smollm", help="folder with base/ and tuned/ of bench/smollm_tune.py")
+    p.add_argument("--parts", nargs="*", default=["beside", "large", "smollm"])
     a = p.parse_args()
     print("## Extract")
-    beside(a)
-    large(a)
-    if a.smollm:
-        smollm(a)
+    for part in a.parts:
+        {"beside": beside, "large": large, "smollm": smollm}[part](a)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@ package diff
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
@@ -139,9 +138,4 @@ func (p *ExtractPlan) compare(j *job) (*ChangedTensor, error) {
 		c.StableRank = j.stats.delta2 / (c.Spectrum[0] * c.Spectrum[0])
 	}
 	return c, nil
-}
-
-// String sums the report up in one line.
-func (r *BasesReport) String() string {
-	return fmt.Sprintf("%d changed, %d unchanged, %d added, %d removed", len(r.Changed), r.Unchanged, len(r.Added), len(r.Removed))
 }

@@ -24,7 +24,7 @@ func TestCompareBases(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(r.Added) != 1 || len(r.Removed) != 1 || r.Unchanged != 1 || len(r.Changed) != 8 {
-		t.Fatalf("%v: %+v", r, r)
+		t.Fatalf("%+v", r)
 	}
 	for _, c := range r.Changed {
 		switch c.Module {

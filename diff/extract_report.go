@@ -13,9 +13,10 @@ type ExtractReport struct {
 	Rank      string         `json:"rank"`
 	DType     string         `json:"dtype"`
 	Seed      uint64         `json:"seed"`
-	Carried   float64        `json:"carried"`  // share of ‖change‖² that the adapter carries
-	Error     float64        `json:"error"`    // ‖change − adapter‖/‖change‖
-	Relative  float64        `json:"relative"` // ‖change‖/‖W‖ of the tensors that changed
+	Carried   float64        `json:"carried"`     // share of ‖change‖² that the adapter carries
+	Error     float64        `json:"error"`       // ‖change − adapter‖/‖change‖
+	Relative  float64        `json:"relative"`    // ‖change‖/‖W‖ of the tensors that changed
+	Noise     float64        `json:"noise_floor"` // expected norm of the rounding noise in the change, by ‖change‖
 	Modules   []*Certificate `json:"modules"`
 	Saved     []TensorChange `json:"saved,omitempty"`
 	LeftOut   []TensorChange `json:"left_out,omitempty"`
@@ -42,10 +43,10 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 	x.Report = ExtractReport{Rank: o.Rank.String(), DType: o.DType.String(), Seed: o.Seed}
 	slices.SortFunc(p.jobs, func(a, b *job) int { return compareNames(a.name, b.name) })
 	p.saveWhole()
-	var change, missed, base float64
+	var change, missed, base, noise float64
 	for _, j := range p.jobs {
 		if !j.same {
-			change, base = change+j.stats.delta2, base+j.stats.base2
+			change, base, noise = change+j.stats.delta2, base+j.stats.base2, noise+j.stats.noise2
 		}
 	}
 	for _, j := range p.jobs {
@@ -72,7 +73,7 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 	for _, name := range p.pair.Removed {
 		x.Report.LeftOut = append(x.Report.LeftOut, TensorChange{Tensor: name, Why: "not in the tuned model"})
 	}
-	x.Report.Error, x.Report.Relative, x.Report.Carried = ratio(missed, change), ratio(change, base), 1
+	x.Report.Error, x.Report.Relative, x.Report.Noise, x.Report.Carried = ratio(missed, change), ratio(change, base), ratio(noise, change), 1
 	if change > 0 {
 		x.Report.Carried = 1 - missed/change
 	}

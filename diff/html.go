@@ -16,6 +16,7 @@ func ExtractHTML(r ExtractReport, base, tuned string) []byte {
 	p.Facts(
 		report.Fact{Name: "of the change carried", Value: text.Percent(r.Carried)},
 		report.Fact{Name: "relative error", Value: text.Ratio(r.Error)},
+		report.Fact{Name: "rounding noise", Value: text.Ratio(r.Noise)},
 		report.Fact{Name: "change, ‖Δ‖/‖W‖", Value: text.Ratio(r.Relative)},
 		report.Fact{Name: "modules", Value: strconv.Itoa(len(r.Modules))},
 		report.Fact{Name: "parameters", Value: text.Count(int64(r.Params))},

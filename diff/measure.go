@@ -1,5 +1,7 @@
-// Package diff measures deltas: of adapters from their factors, without
-// forming a [out, in] matrix. It writes no files and knows no command line.
+// Package diff measures deltas, of two checkpoints or of adapters, and extracts
+// adapters from checkpoints. Deltas of adapters are measured from their factors,
+// without forming a [out, in] matrix. It writes no files and knows no command
+// line.
 package diff
 
 import (

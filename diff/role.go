@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -70,12 +71,7 @@ var positionNames = []string{"wpe", "embed_positions", "position_embeddings", "t
 // embedsTokens reports whether a path is that of a torch Embedding.
 func embedsTokens(path string) bool {
 	last := path[strings.LastIndexByte(path, '.')+1:]
-	for _, n := range positionNames {
-		if last == n {
-			return true
-		}
-	}
-	return adapter.IsEmbedding(path)
+	return slices.Contains(positionNames, last) || adapter.IsEmbedding(path)
 }
 
 // factorA reports whether the left singular vectors of the stored matrix make

@@ -121,7 +121,7 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 		printLeftOut(stderr, x.Report)
 		return fmt.Errorf("no adapter to write: %s", x.Report.Nothing())
 	}
-	x.Adapter.Base = args[0]
+	x.Adapter.Base = idOf(args[0])
 	write := dialect.WriteOptions{Config: x.Config, Inputs: args, Force: o.force}
 	if write.Metadata, err = bound(ctx, x.Adapter, base); err != nil {
 		return err

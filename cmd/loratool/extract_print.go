@@ -37,8 +37,8 @@ func printExtract(stdout, stderr io.Writer, r diff.ExtractReport, modules bool, 
 	}
 	fmt.Fprintf(stdout, "extracted %s of rank %s, %s parameters, %s, in %s; %s unchanged\n",
 		count(len(r.Modules), "module"), ranks(r), text.Count(int64(r.Params)), text.Bytes(r.Bytes), took.Round(time.Millisecond), count(r.Unchanged, "tensor"))
-	fmt.Fprintf(stdout, "the adapter carries %s of the change (relative error %s, ‖Δ‖/‖W‖ %s)\n",
-		text.Percent(r.Carried), text.Ratio(r.Error), text.Ratio(r.Relative))
+	fmt.Fprintf(stdout, "the adapter carries %s of the change (relative error %s, rounding noise %s, ‖Δ‖/‖W‖ %s)\n",
+		text.Percent(r.Carried), text.Ratio(r.Error), text.Ratio(r.Noise), text.Ratio(r.Relative))
 }
 
 // printLeftOut names what an adapter does not carry, up to a number.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
@@ -45,4 +46,15 @@ func openWeighted(args []string) (adapters []merge.Weighted, closeAll func(), er
 		adapters = append(adapters, merge.Weighted{Adapter: a.Adapter, Weight: weight})
 	}
 	return adapters, closeAll, nil
+}
+
+// idOf is how an adapter names its base: a repository id as it was typed,
+// and of a path the last component, which says nothing of whose machine it is
+// on (AD043).
+func idOf(base string) string {
+	abs, err := filepath.Abs(base)
+	if _, statErr := os.Stat(base); err != nil || statErr != nil {
+		return base
+	}
+	return filepath.Base(abs)
 }

@@ -99,7 +99,7 @@ func runTrain(ctx context.Context, o trainOptions, stdout, stderr io.Writer) err
 		fmt.Fprintf(stderr, "loratool: stopped after step %d of %d; %s goes on with --resume\n", done, all, text.Quote(o.state()))
 		return nil
 	}
-	if err := t.Write(o.output, train.WriteOptions{Base: o.base, Force: o.force, Inputs: o.inputs()}); err != nil {
+	if err := t.Write(o.output, train.WriteOptions{Base: idOf(o.base), Force: o.force, Inputs: o.inputs()}); err != nil {
 		return err
 	}
 	proof, err := o.prove(ctx, t, base)

@@ -415,7 +415,7 @@ func TestLarge(t *testing.T) {
 			t.Fatalf("layer %d: %v, %v", l, ok, err)
 		}
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("%d names took %v", len(f.shapes), took)
 	} else {
 		t.Logf("%d names in %v", len(f.shapes), took)
