@@ -72,7 +72,7 @@ func runDemo(ctx context.Context, output string, stdout io.Writer) (err error) {
 	if err := copyEmbedded(stories260k.Files, t.dir); err != nil {
 		return err
 	}
-	for _, step := range []func() error{t.inspect, t.merge, t.verify, t.repeat, t.refuse, t.unmerge} {
+	for _, step := range []func() error{t.inspect, t.merge, t.verify, t.repeat, t.refuse, t.unmerge, t.extract} {
 		if err := step(); err != nil {
 			return err
 		}
