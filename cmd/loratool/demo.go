@@ -28,8 +28,9 @@ func newDemoCmd() *cobra.Command {
 		Short: "A tour on a real model and a real adapter that checks every claim",
 		Long: `demo merges an adapter that PEFT trained into stories260K, a small trained
 model, both part of this program, and checks the result against what PEFT and
-exact arithmetic gave. It works offline, in a temporary folder or in -o, and
-fails if any check does.
+exact arithmetic gave. It unmerges it to the byte, extracts the adapter from
+the merged model again and validates it. It works offline, in a temporary
+folder or in -o, and fails if any check does.
 
 ` + exitHelp,
 		Example: `  loratool demo
