@@ -49,14 +49,15 @@ func find(path string, o checkpoint.Options) ([]unit, error) {
 		return []unit{ofFile(found)}, nil
 	}
 	var units []unit
-	err = filepath.WalkDir(found, func(p string, d fs.DirEntry, err error) error {
+	root := found + string(filepath.Separator) + "." // a link to a folder is walked too, if it is named
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}
-		if p != found && strings.HasPrefix(d.Name(), ".") {
+		if p != root && strings.HasPrefix(d.Name(), ".") {
 			return fs.SkipDir
 		}
-		in, err := ofFolder(p)
+		in, err := ofFolder(filepath.Clean(p))
 		units = append(units, in...)
 		return err
 	})

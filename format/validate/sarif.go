@@ -87,10 +87,18 @@ func sarifLevel(s rule.Severity) string {
 }
 
 func (r *Report) writeSARIF(w io.Writer) error {
-	run := sarifRun{Results: []sarifResult{}, Tool: sarifTool{sarifDriver{Name: "loratool", InformationURI: home}}}
-	index := map[rule.ID]int{}
-	for i, x := range rule.All() {
-		index[x.ID] = i
+	run := sarifRun{Results: []sarifResult{}, Tool: sarifTool{sarifDriver{Name: "loratool", InformationURI: home, Rules: []sarifRule{}}}}
+	index := map[rule.ID]int{} // of the rules that are broken: nobody needs the others
+	for _, res := range r.Results {
+		for _, f := range res.Findings {
+			index[f.Rule] = 0
+		}
+	}
+	for _, x := range rule.All() {
+		if _, broken := index[x.ID]; !broken {
+			continue
+		}
+		index[x.ID] = len(run.Tool.Driver.Rules)
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{ID: string(x.ID), Name: camel(x.Title), Short: sarifText{x.Title},
 			Full: sarifText{x.Summary}, Help: sarifText{helpText(x)}, Default: sarifConfig{sarifLevel(x.Severity)}})
 	}

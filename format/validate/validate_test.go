@@ -305,6 +305,12 @@ func TestWalk(t *testing.T) {
 	if n := r.Count(); kinds[validate.Adapter] != 2 || kinds[validate.File] != 2 || kinds[validate.Checkpoint] != 1 || n.Errors+n.Warnings+n.Failures != 0 {
 		t.Errorf("found %v, %v", kinds, rules(r))
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(root, link); err == nil {
+		if n := len(run(t, validate.Options{}, link).Results); n != len(r.Results) {
+			t.Errorf("a link to the folder shows %d things, the folder %d", n, len(r.Results))
+		}
+	}
 	empty := run(t, validate.Options{}, t.TempDir(), filepath.Join(root, "absent"))
 	if n := empty.Count(); n.Failures != 2 {
 		t.Errorf("an empty folder and an absent one give %+v", n)
