@@ -108,7 +108,7 @@ def verify(a, shape):
     base, adapter = os.path.join(folder, "base"), os.path.join(folder, "adapter-all")
     out, peer = os.path.join(a.work, "out"), os.path.join(a.work, "deltalint")
     if not os.path.exists(peer):
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", peer, f"deltalint=={DELTALINT}"], check=True)
+        subprocess.run(["uv", "pip", "install", "-q", "--no-deps", "--target", peer, f"deltalint=={DELTALINT}"], check=True)
     shutil.rmtree(out, ignore_errors=True)
     subprocess.run([sys.executable, "bench/peft_merge.py", base, adapter, out], check=True, stdout=subprocess.DEVNULL)
     env = dict(os.environ, PYTHONPATH=peer, HF_HUB_OFFLINE="1")

@@ -78,8 +78,10 @@ func TestForgedHeads(t *testing.T) {
 		rule rule.ID
 		head func(h *record.Head)
 	}{
-		"entry missing":         {"RC016", func(h *record.Head) { h.Tensors = nil }},
-		"entry of another":      {"RC016", func(h *record.Head) { h.Tensors = append(h.Tensors, record.Tensor{Name: "other", Kind: record.Preimages, Data: h.Tensors[0].Data, Blocks: h.Tensors[0].Blocks}) }},
+		"entry missing": {"RC016", func(h *record.Head) { h.Tensors = nil }},
+		"entry of another": {"RC016", func(h *record.Head) {
+			h.Tensors = append(h.Tensors, record.Tensor{Name: "other", Kind: record.Preimages, Data: h.Tensors[0].Data, Blocks: h.Tensors[0].Blocks})
+		}},
 		"verbatim of a change":  {"RC016", func(h *record.Head) { h.Tensors[0].Kind = record.Verbatim }},
 		"gains without DoRA":    {"RC016", func(h *record.Head) { h.Tensors[0].Gains = &record.Blob{At: 8} }},
 		"data cut":              {"RC009", func(h *record.Head) { h.Tensors[0].Data.Len-- }},

@@ -19,7 +19,6 @@ type UnmergeReport struct {
 	Elements  int64    `json:"elements"`            // of these
 	Uncertain int64    `json:"uncertain,omitempty"` // elements that may be wrong, without a record
 	Bytes     int64    `json:"bytes"`
-	Notes     []string `json:"notes,omitempty"`
 }
 
 // Write restores the base at the path out, a file or a folder as the base was.
@@ -43,7 +42,7 @@ func (u *Unmerge) Write(ctx context.Context, out string) (*UnmergeReport, error)
 	if u.base.Dir() == "" {
 		err = u.writeFile(ctx, out)
 	} else {
-		err = u.writeFolder(ctx, out, r)
+		err = u.writeFolder(ctx, out)
 	}
 	if err != nil {
 		return nil, err
@@ -131,7 +130,7 @@ func (o sumObserver) chunk(start int64, data []byte, _ []*fragment) error {
 	return nil
 }
 
-func (u *Unmerge) writeFolder(ctx context.Context, out string, r *UnmergeReport) error {
+func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 	d, err := publish.CreateDir(out, u.options.Force)
 	if err != nil {
 		return err
@@ -143,7 +142,7 @@ func (u *Unmerge) writeFolder(ctx context.Context, out string, r *UnmergeReport)
 			return publish.Explain(err, filepath.Dir(out), -1)
 		}
 	}
-	if err := u.writeOthers(d, r); err != nil {
+	if err := u.writeOthers(d); err != nil {
 		return err
 	}
 	if err := u.merged.Unchanged(); err != nil {
@@ -179,7 +178,7 @@ func (u *Unmerge) writeShard(ctx context.Context, d *publish.Dir, w *writer, f r
 }
 
 // writeOthers writes the files beside the weights.
-func (u *Unmerge) writeOthers(d *publish.Dir, r *UnmergeReport) error {
+func (u *Unmerge) writeOthers(d *publish.Dir) error {
 	if u.record == nil {
 		return u.copyOthers(d)
 	}

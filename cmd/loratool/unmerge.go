@@ -120,9 +120,6 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 }
 
 func printUnmerge(stdout, stderr io.Writer, r *merge.UnmergeReport, took time.Duration) {
-	for _, n := range r.Notes {
-		fmt.Fprintf(stdout, "note: %s\n", oneLine(n))
-	}
 	if !r.Exact {
 		fmt.Fprintf(stderr, "loratool: warning: %d of %d elements are uncertain: several values of the base become the merged one\n", r.Uncertain, r.Elements)
 		fmt.Fprintf(stdout, "subtracted from %s, not exact; %s in %s\n", count(r.Tensors, "tensor"), text.Bytes(r.Bytes), took.Round(time.Millisecond))
