@@ -202,8 +202,10 @@ func (p *ExtractPlan) Run(ctx context.Context) (*Extraction, error) {
 }
 
 // each does work for every job, as many at once as memory and processors
-// allow, in the order of the plan.
-func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
+// allow, in the order of the plan, until one fails.
+func (p *ExtractPlan) each(outer context.Context, work func(*job) error) error {
+	ctx, stop := context.WithCancel(outer)
+	defer stop()
 	g := newGate(min(p.options.Workers, mostJobs), p.options.Memory)
 	errs := make([]error, len(p.jobs))
 	total := p.Bytes()
@@ -215,15 +217,17 @@ func (p *ExtractPlan) each(ctx context.Context, work func(*job) error) error {
 		}
 		go func() {
 			defer g.leave(size)
-			errs[i] = work(j)
+			if errs[i] = work(j); errs[i] != nil {
+				stop()
+			}
 			p.buffers.put(j.buffer)
 			j.buffer = nil
 			p.options.Progress(done.Add(j.bytes()), total)
 		}()
 	}
 	g.wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if outer.Err() != nil {
+		return context.Cause(outer)
 	}
 	return errors.Join(errs...)
 }

@@ -390,3 +390,16 @@ func TestEqual(t *testing.T) {
 		t.Errorf("%+v, %v", x, err)
 	}
 }
+
+// TestStop checks that a cancelled extraction says so.
+func TestStop(t *testing.T) {
+	m := newMaker()
+	m.small()
+	base, tuned := m.open(t)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	why := errors.New("stopped by the test")
+	cancel(why)
+	if _, err := diff.Extract(ctx, base, tuned, diff.ExtractOptions{}); !errors.Is(err, why) {
+		t.Errorf("error %v, want the cause", err)
+	}
+}
