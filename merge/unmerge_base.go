@@ -189,6 +189,24 @@ func checkMerged(r *record.Reader, merged *checkpoint.Checkpoint, progress func(
 	return nil
 }
 
+// checkOthers compares the files beside the weights that will be copied:
+// RC011.
+func checkOthers(r *record.Reader, dir string) error {
+	for _, f := range r.Base.Files {
+		if f.Content != nil {
+			continue
+		}
+		got, err := fileDigest(filepath.Join(dir, filepath.FromSlash(f.Name)))
+		if err != nil {
+			return r.Fault("RC011", "", "file %q: %w", f.Name, err)
+		}
+		if got.SHA256 != f.SHA256 {
+			return r.Fault("RC011", "", "file %q differs from what was there when the record was written", f.Name)
+		}
+	}
+	return nil
+}
+
 func checkMergedFile(r *record.Reader, m record.Merged, f *safetensors.File) error {
 	if f.Size() != m.Bytes {
 		return r.Fault("RC011", "", "file %q has %d bytes, it had %d", m.Name, f.Size(), m.Bytes)

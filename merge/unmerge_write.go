@@ -34,6 +34,9 @@ func (u *Unmerge) Write(ctx context.Context, out string) (*UnmergeReport, error)
 		if err := checkMerged(u.record, u.merged, u.progress); err != nil {
 			return nil, err
 		}
+		if err := checkOthers(u.record, u.merged.Dir()); err != nil {
+			return nil, err
+		}
 	}
 	r := &UnmergeReport{Output: out, Exact: u.record != nil, Files: len(u.files), Tensors: len(u.changes)}
 	var err error
@@ -199,7 +202,7 @@ func (u *Unmerge) writeOthers(d *publish.Dir, r *UnmergeReport) error {
 			return err
 		}
 		if got.SHA256 != f.SHA256 {
-			return u.record.Fault("RC011", "", "file %q differs from what was there when the record was written", f.Name)
+			return u.record.Fault("RC014", "", "file %q changed while it was copied", f.Name)
 		}
 	}
 	return nil

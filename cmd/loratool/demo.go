@@ -28,8 +28,9 @@ func newDemoCmd() *cobra.Command {
 		Short: "A tour on a real model and a real adapter that checks every claim",
 		Long: `demo merges an adapter that PEFT trained into stories260K, a small trained
 model, both part of this program, and checks the result against what PEFT and
-exact arithmetic gave. It works offline, in a temporary folder or in -o, and
-fails if any check does.
+exact arithmetic gave. It unmerges it to the byte, extracts the adapter from
+the merged model again and validates it. It works offline, in a temporary
+folder or in -o, and fails if any check does.
 
 ` + exitHelp,
 		Example: `  loratool demo
@@ -72,7 +73,7 @@ func runDemo(ctx context.Context, output string, stdout io.Writer) (err error) {
 	if err := copyEmbedded(stories260k.Files, t.dir); err != nil {
 		return err
 	}
-	for _, step := range []func() error{t.inspect, t.merge, t.verify, t.repeat, t.refuse} {
+	for _, step := range []func() error{t.inspect, t.merge, t.verify, t.repeat, t.refuse, t.unmerge, t.extract} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -139,12 +140,13 @@ func (t *tour) mergeTo(out string, adapter string, o merge.Options) (*merge.Repo
 }
 
 func (t *tour) merge() error {
-	t.step("merge base adapter -o merged")
+	t.step("merge base adapter -o merged --record merged.rec")
 	start := time.Now()
-	r, err := t.mergeTo("merged", t.path("adapter"), merge.Options{})
+	r, err := t.mergeTo("merged", t.path("adapter"), merge.Options{Record: t.path("merged.rec")})
 	if err != nil {
 		return err
 	}
+	r.Record.Path = "merged.rec"
 	printMerge(t.out, t.out, r, false, time.Since(start))
 	if err := t.check(r.Adapters[0].Applied == r.Adapters[0].Modules, "every one of the %d modules was applied", r.Adapters[0].Modules); err != nil {
 		return err

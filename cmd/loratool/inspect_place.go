@@ -29,7 +29,7 @@ func placeAdapter(a *adapter.Adapter, path string, flag rulesFlag) (*onBaseRepor
 		return nil, err
 	}
 	defer base.Close()
-	view, err := base.View()
+	view, err := adapter.NewView(base)
 	if err != nil {
 		return nil, err
 	}

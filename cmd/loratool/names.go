@@ -111,7 +111,7 @@ func runNames(path string, o namesOptions, stdout io.Writer) error {
 		return err
 	}
 	defer base.Close()
-	view, err := base.View()
+	view, err := adapter.NewView(base)
 	if err != nil {
 		return err
 	}

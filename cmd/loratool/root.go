@@ -44,6 +44,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newPlainCmd(),
 		newRerankCmd(),
 		newRulesCmd(),
+		newSwapCmd(),
 		newTokenizeCmd(),
 		newTrainCmd(),
 		newUnmergeCmd(),

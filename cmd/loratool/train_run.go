@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,8 +22,8 @@ import (
 
 // samples reads a file of samples with the tokenizer of the base, if it has
 // one.
-func (o *trainOptions) samples(base *checkpoint.Checkpoint, path string) (train.Source, error) {
-	if _, err := os.Stat(o.base + "/tokenizer.json"); errors.Is(err, fs.ErrNotExist) {
+func (o *trainOptions) samples(base *checkpoint.Checkpoint, path string) (*corpus.Samples, error) {
+	if _, err := os.Stat(filepath.Join(base.Dir(), "tokenizer.json")); errors.Is(err, fs.ErrNotExist) {
 		return corpus.ReadIDs(path)
 	}
 	t, err := corpus.Open(base.Dir())
@@ -48,9 +49,13 @@ func (o *trainOptions) prepare(base *checkpoint.Checkpoint, stderr io.Writer) (*
 	if err != nil {
 		return nil, err
 	}
-	if c := t.Cut(); c.Shortened+c.Dropped > 0 {
-		fmt.Fprintf(stderr, "loratool: warning: of %s, %d are longer than %d tokens and were cut, %d have nothing to learn and were left out\n",
-			count(c.Samples, "sample"), c.Shortened, t.MaxLen(), c.Dropped)
+	c := t.Cut()
+	if long := samples.Longer(t.MaxLen()); len(long) > 0 {
+		fmt.Fprintf(stderr, "loratool: warning: %d of %s are longer than %d tokens and were cut; the first is line %d of %s with %d\n",
+			c.Shortened, count(c.Samples, "sample"), t.MaxLen(), long[0].Line, text.Quote(o.data), long[0].Tokens)
+	}
+	if c.Dropped > 0 {
+		fmt.Fprintf(stderr, "loratool: warning: %d of %s have nothing to learn and were left out\n", c.Dropped, count(c.Samples, "sample"))
 	}
 	switch {
 	case o.resume:

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
@@ -14,11 +15,15 @@ type Tensors interface {
 	Dir() string // "" for a single file
 }
 
-// A View is tensors and a config as a Base.
+// A View is tensors and a config as a Base. It belongs to one goroutine.
 type View struct {
 	Tensors
 	Config *checkpoint.Config // of no fields if there is no config.json
+	shared *shared            // nil: every resolution makes its own map
 }
+
+// shared is what several resolutions on one view need once.
+type shared struct{ names *names.Map }
 
 // NewView reads the config of c.
 func NewView(c *checkpoint.Checkpoint) (View, error) {
@@ -26,7 +31,7 @@ func NewView(c *checkpoint.Checkpoint) (View, error) {
 	if config == nil {
 		config = &checkpoint.Config{}
 	}
-	return View{c, config}, err
+	return View{c, config, new(shared)}, err
 }
 
 // ModelType implements Base.

@@ -103,7 +103,7 @@ func (r *resolver) fitStack(m *Module, p place) (Update, error) {
 	u := Update{Module: m, Kind: Stack, Experts: experts, Rank: m.A.Shape[0] / max(experts, 1)}
 	out, in := m.B.Shape[0], m.A.Shape[1]
 	plain, turned := out == d1 && in == d2, out == d2 && in == d1
-	if experts == 0 || !plain && !turned || m.A.Shape[0]%experts != 0 {
+	if experts == 0 || experts > names.MaxExperts || !plain && !turned || m.A.Shape[0]%experts != 0 {
 		return u, r.misfit(m.A.Name, p.Name, m.A.Shape, p.Shape)
 	}
 	if u.Rank != m.Rank {

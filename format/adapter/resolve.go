@@ -53,9 +53,19 @@ type resolver struct {
 
 // names returns the map of the base's names.
 func (r *resolver) names() (m *names.Map, err error) {
-	if r.used == nil {
-		r.used, err = names.For(r.base, names.Join(r.rules...))
+	if r.used != nil {
+		return r.used, nil
 	}
+	rules := names.Join(r.rules...)
+	v, ok := r.base.(View)
+	if share := ok && v.shared != nil && rules.Empty(); !share {
+		r.used, err = names.For(r.base, rules)
+		return r.used, err
+	}
+	if v.shared.names == nil {
+		v.shared.names, err = names.For(r.base, rules)
+	}
+	r.used = v.shared.names
 	return r.used, err
 }
 

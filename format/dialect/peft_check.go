@@ -181,6 +181,9 @@ func (l *linter) modules() {
 		field string
 		keys  patterns
 	}{{"AD032", "rank_pattern", l.c.rankPattern}, {"AD034", "alpha_pattern", l.c.alphaPattern}} {
+		if l.tooMany(len(p.keys)) {
+			continue
+		}
 		for _, key := range p.keys {
 			if key.re != nil && !l.anyName(key.re.MatchString) {
 				l.warn(p.id, 0, "%s has a key %q that matches no module", p.field, key.key)
@@ -200,6 +203,12 @@ func (l *linter) modules() {
 		return ""
 	})
 }
+
+// maxPairs bounds how many names are held against how many modules. No real
+// adapter comes near.
+const maxPairs = 10_000_000
+
+func (l *linter) tooMany(keys int) bool { return keys*len(l.a.Modules) > maxPairs }
 
 func (l *linter) anyName(match func(string) bool) bool {
 	return slices.ContainsFunc(l.a.Modules, func(m *adapter.Module) bool { return slices.ContainsFunc(names(m), match) }) ||
@@ -274,6 +283,9 @@ func (l *linter) dtypes() {
 // end (AD021, AD022).
 func (l *linter) targets() {
 	v, _ := l.c.value.Lookup("target_modules")
+	if l.tooMany(len(v.Elements)) {
+		return
+	}
 	var match []func(string) bool
 	switch {
 	case v.Kind == strictjson.String && strings.EqualFold(v.Text, "all-linear"), v.Kind == strictjson.Null:
@@ -315,6 +327,9 @@ func (l *linter) replacements() {
 	found := func(entry string) bool {
 		only := &peftConfig{saved: []string{entry}}
 		return slices.ContainsFunc(l.a.Replacements, func(r adapter.Replacement) bool { return only.isSaved(r.Name) })
+	}
+	if len(l.c.saved)*len(l.a.Replacements) > maxPairs {
+		return
 	}
 	for _, entry := range l.c.saved {
 		other := slices.Contains(heads, entry) && slices.ContainsFunc(heads, found)

@@ -37,7 +37,6 @@ type peftConfig struct {
 	base          string
 	version       string
 	init          string // init_lora_weights, if it changed the base
-	expertMajorB  bool   // Unsloth's lora_B_layout marker
 	patternSize   int    // instructions of the compiled patterns
 
 	refusals []*rule.Unsupported
@@ -428,16 +427,15 @@ func initHint(init string) string {
 }
 
 // readLayout reads the marker by which unsloth-zoo tells its old expert-major
-// columns of lora_B from PEFT's rank-major ones.
+// columns of lora_B from PEFT's rank-major ones, the only ones that are read.
 func readLayout(c *peftConfig, v strictjson.Value) error {
 	if v.Kind != strictjson.String {
 		return fmt.Errorf("found %s, expected a string", v.Kind)
 	}
 	expert, rank := strings.Contains(v.Text, "expert"), strings.Contains(v.Text, "rank")
-	if expert == rank {
-		c.refuse(fmt.Sprintf("lora_B_layout %q", v.Text), "save the adapter again with a current PEFT")
+	if expert || !rank {
+		c.refuse(fmt.Sprintf("lora_B_layout %q", v.Text), "save the adapter again with a current unsloth-zoo, which writes PEFT's layout")
 	}
-	c.expertMajorB = expert
 	return nil
 }
 

@@ -112,6 +112,9 @@ func splitOther(path []string) peftKey {
 }
 
 func unwrap(name string) string {
+	if !strings.Contains(name, "_orig_mod") && !strings.Contains(name, "_wrapped_module") { // nearly all names
+		return name
+	}
 	path := strings.Split(name, ".")
 	return strings.Join(slices.DeleteFunc(path, func(c string) bool { return wrappers[c] }), ".")
 }

@@ -126,6 +126,7 @@ func TestRefusals(t *testing.T) {
 		{`{"peft_type":"LORA","init_lora_weights":"olora"}`, "olora"},
 		{`{"peft_type":"LORA","layer_replication":[[0,4],[2,5]]}`, "layer_replication"},
 		{`{"peft_type":"LORA","use_qalora":true}`, "use_qalora"},
+		{`{"peft_type":"LORA","lora_B_layout":"expert_major"}`, "lora_B_layout"},
 		{`{"peft_type":"LORA","alora_invocation_tokens":[1]}`, "alora"},
 		{`{"peft_type":"LORA","use_frobnication":true}`, "use_frobnication"},
 	} {

@@ -54,6 +54,9 @@ func (c *PlaneCoder) split(src []byte, width, p, n int) {
 }
 
 func (c *PlaneCoder) encodePlane(dst, plane []byte) []byte {
+	if len(plane) == 0 {
+		return append(dst, planeRaw)
+	}
 	c.scratch.Reuse = huff0.ReusePolicyNone
 	out, _, err := huff0.Compress4X(plane, &c.scratch)
 	switch {

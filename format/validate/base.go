@@ -16,6 +16,7 @@ import (
 // LT012.
 func (c *collector) base(ctx context.Context, f *dialect.File) error {
 	c.covered(f.Adapter)
+	c.magnitudes(f.Adapter)
 	if c.o.Base == nil || c.fatal {
 		return nil
 	}
@@ -37,6 +38,7 @@ func (c *collector) base(ctx context.Context, f *dialect.File) error {
 		if err != nil {
 			return err
 		}
+		c.integers(f.Adapter, res, view)
 		for _, m := range res.Missing {
 			c.missing(f.Adapter, m, view)
 		}
@@ -51,6 +53,27 @@ func (c *collector) base(ctx context.Context, f *dialect.File) error {
 		err = binding.CheckShapes(f.Adapter, c.o.Base)
 	}
 	return err
+}
+
+// magnitudes holds the DoRA magnitudes against the outputs of their modules.
+func (c *collector) magnitudes(a *adapter.Adapter) {
+	for _, m := range a.Modules {
+		if v := m.Magnitude; v != nil && v.Elements() != m.B.Shape[0] {
+			c.add(&rule.Error{File: a.Source, Tensor: v.Name, Rule: "AD027", Err: fmt.Errorf("%d magnitudes for %d outputs", v.Elements(), m.B.Shape[0])})
+		}
+	}
+}
+
+// integers reports the first weight of the base that holds codes, not values.
+func (c *collector) integers(a *adapter.Adapter, res *adapter.Resolution, view adapter.View) {
+	for _, u := range res.Updates {
+		for _, p := range u.Pieces {
+			if _, dt, _ := view.Shape(p.Tensor); !dt.Float() {
+				c.refusal(&rule.Unsupported{File: a.Source, What: fmt.Sprintf("base tensor %q of dtype %v", p.Tensor, dt), Hint: "use the base in 16 bits"})
+				return
+			}
+		}
+	}
 }
 
 // parts splits an adapter so that what breaks a rule in one part does not hide

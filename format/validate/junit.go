@@ -55,14 +55,15 @@ const noTime = "1970-01-01T00:00:00"
 // Errors fail; warnings and the like are listed in the suite's output, as
 // JUnit has no word for them.
 func (r *Report) writeJUnit(w io.Writer) error {
-	var out junitSuites
+	var all junitSuites
 	for i, res := range r.Results {
 		name := text.Quote(filepath.ToSlash(res.Path))
+		var out strings.Builder
 		s := junitSuite{Name: name, ID: i, Package: "loratool." + string(res.Kind), Timestamp: noTime, Hostname: "localhost", Time: "0"}
 		for _, f := range res.Findings {
 			sentence := f.where() + ": " + f.sentence()
 			if f.Severity != rule.Fatal {
-				s.Out += fmt.Sprintf("%s: %s [%s]\n", f.Severity, sentence, f.Rule)
+				fmt.Fprintf(&out, "%s: %s [%s]\n", f.Severity, sentence, f.Rule)
 				continue
 			}
 			s.Failures++
@@ -76,10 +77,10 @@ func (r *Report) writeJUnit(w io.Writer) error {
 		if len(s.Cases) == 0 {
 			s.Cases = append(s.Cases, junitCase{Name: "valid", Class: name, Time: "0"})
 		}
-		s.Tests = len(s.Cases)
-		out.Suites = append(out.Suites, s)
+		s.Tests, s.Out = len(s.Cases), out.String()
+		all.Suites = append(all.Suites, s)
 	}
-	b, err := xml.MarshalIndent(out, "", "  ")
+	b, err := xml.MarshalIndent(all, "", "  ")
 	if err != nil {
 		return err
 	}

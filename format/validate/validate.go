@@ -135,6 +135,7 @@ func (o Options) Check() error {
 type collector struct {
 	o        Options
 	findings []Finding
+	count    map[rule.ID]int
 	fatal    bool // something broke a rule, whatever the user makes of it
 }
 
@@ -175,10 +176,24 @@ func (c *collector) put(f Finding) {
 	if s, ok := c.o.Severity[f.Rule]; ok {
 		f.Severity = s
 	}
-	if f.Severity != rule.Off && !c.ignored(f) {
+	if f.Severity == rule.Off || c.ignored(f) {
+		return
+	}
+	if c.count == nil {
+		c.count = map[rule.ID]int{}
+	}
+	c.count[f.Rule]++
+	switch n := c.count[f.Rule]; {
+	case n <= findingsPerRule:
 		c.findings = append(c.findings, f)
+	case n == findingsPerRule+1:
+		c.findings = append(c.findings, Finding{Rule: f.Rule, Severity: f.Severity, File: f.File, Message: "more of the same are not listed"})
 	}
 }
+
+// findingsPerRule bounds what one adapter or checkpoint may say of one rule: a
+// file of a million faults has no use for a report of a million lines.
+const findingsPerRule = 20
 
 func (c *collector) ignored(f Finding) bool {
 	for _, p := range c.o.Ignore {

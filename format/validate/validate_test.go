@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
@@ -80,6 +81,58 @@ func TestHostile(t *testing.T) {
 			}
 			checkFormats(t, r)
 		})
+	}
+}
+
+// TestHostileAdapters does the same for adapters, held against their base with
+// all values read. What only a merge can find, such as an overflow, passes.
+func TestHostileAdapters(t *testing.T) {
+	for _, c := range hostile.AdapterCases() {
+		if c.Big {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, err := c.Create(dir)
+			if err != nil {
+				t.Skip(err)
+			}
+			o := validate.Options{Deep: true}
+			if base, err := checkpoint.Open(filepath.Join(dir, hostile.BaseName), checkpoint.Options{}); err == nil {
+				defer base.Close()
+				o.Base = base
+			}
+			r := run(t, o, path)
+			found, n := rules(r), r.Count()
+			switch c.Want {
+			case "accept":
+				if n.Errors+n.Unsupported+n.Failures > 0 {
+					t.Errorf("a merge accepts it, but %v %+v", found, n)
+				}
+			case "unsupported":
+				contradiction := slices.Contains(found, "AD020 warning") || slices.Contains(found, "AD031 warning")
+				if n.Unsupported+n.Failures+n.Errors == 0 && !contradiction {
+					t.Errorf("a merge does not support it, but %v", found)
+				}
+			case "AD045", "error":
+			case "AD001": // an empty folder has nothing to check, which is a failure
+				if n.Failures+n.Errors == 0 {
+					t.Errorf("found %v", found)
+				}
+			case "AD028": // a replacement that the base lacks is for the merge to ask about
+				if !slices.ContainsFunc(found, func(f string) bool { return strings.HasPrefix(f, "AD028 ") }) {
+					t.Errorf("found %v", found)
+				}
+			default:
+				if !slices.Contains(found, c.Want+" error") {
+					t.Errorf("%v, want %s among them", found, c.Want)
+				}
+			}
+			checkFormats(t, r)
+		})
+	}
+	if _, err := os.Stat("/tmp/loratool_pwned"); err == nil {
+		t.Error("a pickle was run")
 	}
 }
 

@@ -5,6 +5,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/lowrank"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // A Weighted is an adapter and its coefficient.
@@ -119,7 +121,8 @@ func (c *composition) each(ctx context.Context, tell bool, do func(i int, g *gro
 	for range min(c.options.workers(), len(c.groups)) {
 		work.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(errs) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if errs[i] = do(i, c.groups[i]); errs[i] != nil {
+				err := mmap.Guard(func() { errs[i] = do(i, c.groups[i]) }) // factors are views of mapped files
+				if errs[i] = cmp.Or(errs[i], err); errs[i] != nil {
 					return
 				}
 				if tell && c.options.Progress != nil {

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
@@ -245,7 +248,7 @@ func TestRerankRules(t *testing.T) {
 
 func TestBudget(t *testing.T) {
 	a := makeAdapter(6, dtype.F32, everyKind...)
-	for _, limit := range []int64{2500, 4000, 1 << 20} {
+	for _, limit := range []int64{4000, 6000, 1 << 20} {
 		r, err := lowrank.ParseRule(fmt.Sprint("budget=", limit))
 		if err != nil {
 			t.Fatal(err)
@@ -254,8 +257,13 @@ func TestBudget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if report.BytesAfter > limit {
-			t.Errorf("budget %d: %d bytes", limit, report.BytesAfter)
+		dir := filepath.Join(t.TempDir(), "out")
+		if err := dialect.WritePEFT(dir, out, dialect.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(dir, dialect.WeightsName))
+		if err != nil || info.Size() > limit {
+			t.Errorf("budget %d: a file of %d bytes, %v", limit, info.Size(), err)
 		}
 		if limit == 1<<20 && (report.Error != 0 || len(out.Modules) != len(a.Modules)) {
 			t.Errorf("a budget for everything: error %v", report.Error)
@@ -280,6 +288,36 @@ func TestDoRA(t *testing.T) {
 			t.Errorf("%d DoRA adapters: %v", len(adapters), err)
 		}
 	}
+}
+
+// TestOddScaling: a negative alpha stays, and so does a magnitude beside an
+// alpha of 0.
+func TestOddScaling(t *testing.T) {
+	a := makeAdapter(81, dtype.F32, spec{name: "q", out: 20, in: 20, rank: 4, alpha: -8}, spec{name: "zero", out: 20, in: 20, rank: 4, dora: true})
+	out, _, err := Rerank(context.Background(), a, lowrank.Rules{Rule: lowrank.Fixed(2)}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, zero := find(out, "q"), find(out, "zero")
+	if q.Scaling() != -2 || zero.Magnitude == nil || lowrank.RoughNorm([]lowrank.Term{termOf(zero)}) != 0 {
+		t.Errorf("scaling %v, magnitude %v", q.Scaling(), zero.Magnitude)
+	}
+	want := deltas(a.Modules[0])[0]
+	var svd mat.SVD
+	svd.Factorize(want, mat.SVDNone)
+	tail := math.Hypot(svd.Values(nil)[2], svd.Values(nil)[3])
+	want.Sub(want, deltas(q)[0])
+	if off := mat.Norm(want, 2); math.Abs(off/tail-1) > 1e-5 {
+		t.Errorf("error %v, want %v", off, tail)
+	}
+}
+
+func termOf(m *adapter.Module) lowrank.Term {
+	a, b, err := member{Module: m}.factors("")
+	if err != nil {
+		panic(err)
+	}
+	return lowrank.Term{Weight: 1, A: a, B: b}
 }
 
 // TestBiases: s·bias adds up as the deltas do; modules without one get zeros.

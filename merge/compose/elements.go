@@ -118,12 +118,26 @@ func (s *sieve) sift(values []float64, first uint64) {
 		if s.density >= 1 {
 			return
 		}
-		for i := range values {
-			if float64(s.key.Word(first+uint64(i))) < s.density*(1<<32) {
+		s.drop(values, first)
+	}
+}
+
+// drop keeps each element with probability density.
+func (s *sieve) drop(values []float64, first uint64) {
+	limit := s.density * (1 << 32)
+	for i := 0; i < len(values); {
+		at := first + uint64(i)
+		words := s.key.Block(at)
+		for _, word := range words[at&3:] {
+			if i == len(values) {
+				break
+			}
+			if float64(word) < limit {
 				values[i] *= s.scale
 			} else {
 				values[i] = 0
 			}
+			i++
 		}
 	}
 }

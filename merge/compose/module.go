@@ -48,7 +48,7 @@ func (c *composition) module(g *group, rank int) (*result, error) {
 			return nil, err
 		}
 	}
-	if c.single(g) && rank == g.members[0].Rank && c.dtype(g) == g.members[0].A.DType {
+	if m := g.members[0]; c.single(g) && m.weight != 0 && rank == m.Rank && c.dtype(g) == m.A.DType {
 		return c.keep(g)
 	}
 	if rank = c.atLeast(g, rank); rank == 0 {
@@ -259,11 +259,11 @@ func (c *composition) build(g *group, rank int, planes []solved, s lowrank.Spect
 // scaling is that of the module if there is one only, else the one given.
 func (c *composition) template(g *group, rank int, scaling float64) *adapter.Module {
 	m := *g.members[0].Module
-	if c.single(g) && m.Scaling() != 0 {
-		scaling = math.Abs(m.Scaling() / m.Multiplicity)
-	} else {
+	if !c.single(g) {
 		m.Rule = adapter.AlphaOverRank
 		m.Magnitude = nil
+	} else if m.Scaling() != 0 {
+		scaling = m.Scaling() / m.Multiplicity
 	}
 	m.Rank = rank
 	divisor := float64(rank)

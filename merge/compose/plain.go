@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/lowrank"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // An Origin says what an adapter's initialisation took out of the base: one of
@@ -39,7 +42,7 @@ func Plain(ctx context.Context, a *adapter.Adapter, from Origin, o Options) (*ad
 	if from.Init != nil {
 		start, err = startOf(trained, from.Init)
 	} else {
-		start, err = startFrom(ctx, trained, a.Init, from.Base, o.workers())
+		start, err = startFrom(ctx, trained, a.Init, from.Base, o)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -118,7 +121,7 @@ func widest(a *adapter.Adapter) dtype.DType {
 }
 
 // startFrom computes the factors before training from the base.
-func startFrom(ctx context.Context, a *adapter.Adapter, init string, base *checkpoint.Checkpoint, workers int) (*adapter.Adapter, error) {
+func startFrom(ctx context.Context, a *adapter.Adapter, init string, base *checkpoint.Checkpoint, o Options) (*adapter.Adapter, error) {
 	start, ok := starts[strings.ToLower(init)]
 	if !ok {
 		return nil, &rule.Unsupported{File: a.Source, What: fmt.Sprintf("init_lora_weights %q from the base (it depends on random numbers or data)", init),
@@ -138,17 +141,29 @@ func startFrom(ctx context.Context, a *adapter.Adapter, init string, base *check
 		}
 	}
 	out := &adapter.Adapter{Source: a.Source, Dialect: a.Dialect, Type: a.Type, Base: a.Base}
+	var done, total int64 // elements of weights
+	for _, u := range res.Updates {
+		total += weightElements(u.Module)
+	}
 	for _, u := range res.Updates {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		m, err := startModule(a, u, base, start, workers)
+		m, err := startModule(a, u, base, start, o.workers())
 		if err != nil {
 			return nil, err
 		}
 		out.Modules = append(out.Modules, m)
+		if done += weightElements(u.Module); o.Progress != nil {
+			o.Progress(8*done, 8*total)
+		}
 	}
 	return out, nil
+}
+
+// weightElements is the size of the weight that a module adapts.
+func weightElements(m *adapter.Module) int64 {
+	return int64(m.B.Shape[0]) * int64(m.A.Elements()/m.A.Shape[0])
 }
 
 // startModule computes B₀ and A₀ of one module.
@@ -162,9 +177,10 @@ func startModule(a *adapter.Adapter, u adapter.Update, base *checkpoint.Checkpoi
 	if start.noTranspose && slices.ContainsFunc(u.Pieces, func(p adapter.Piece) bool { return p.Transposed }) {
 		return nil, refused
 	}
-	w, err := weightOf(base, u)
-	if err != nil {
-		return nil, err
+	var w lowrank.Mat
+	var err error
+	if fault := mmap.Guard(func() { w, err = weightOf(base, u) }); fault != nil || err != nil {
+		return nil, cmp.Or(err, fault)
 	}
 	b0, a0 := start.factors(w, m.Rank, m.Scaling(), workers)
 	m.B = adapter.NewTensor(dtype.F64, []int{w.Rows, m.Rank}, b0)

@@ -79,6 +79,9 @@ func TestSameBytes(t *testing.T) {
 			for _, m := range merges {
 				run(t, binaries[v.build], v.env, append([]string{"merge"}, m.arguments(in, out)...)...)
 			}
+			for _, c := range adapterCommands {
+				run(t, binaries[v.build], v.env, c.arguments(in, out)...)
+			}
 			found := digestsOf(t, out)
 			if len(first) == 0 {
 				first = found

@@ -127,6 +127,34 @@ func writeInputs(t *testing.T, dir string) []merging {
 	}
 }
 
+// adapterCommands make adapters of adapters.
+var adapterCommands = []adapterCommand{
+	{"reranked", "rerank", []string{"plain"}, []string{"--rank", "5"}},
+	{"reranked-energy", "rerank", []string{"rs"}, []string{"--rank", "energy=0.8", "--dtype", "f32"}},
+	{"reranked-auto", "rerank", []string{"plain"}, []string{"--rank", "auto", "--dtype", "bf16"}},
+	{"sum", "compose", []string{"plain=0.7", "rs=-1.3"}, nil},
+	{"svd", "compose", []string{"plain=0.7", "rs=-1.3"}, []string{"--method", "svd", "--rank", "12"}},
+	{"ties", "compose", []string{"plain=0.7", "rs=-1.3"}, []string{"--method", "ties", "--density", "0.3", "--rank", "8", "--skip", "l.bf16", "--skip", "l.f32"}},
+	{"dare", "compose", []string{"plain=0.7", "rs=-1.3"}, []string{"--method", "dare_ties", "--dialect", "mergekit", "--density", "0.5", "--rank", "8", "--skip", "l.bf16", "--skip", "l.f32"}},
+	{"knots", "compose", []string{"plain=0.7", "rs=-1.3"}, []string{"--method", "knots", "--density", "0.3"}},
+	{"core", "compose", []string{"plain=0.7", "rs=-1.3"}, []string{"--method", "core-ties", "--density", "0.3"}},
+}
+
+// An adapterCommand is one command line whose arguments are adapters.
+type adapterCommand struct {
+	out, command string
+	adapters     []string
+	flags        []string
+}
+
+func (c adapterCommand) arguments(in, out string) []string {
+	args := []string{c.command}
+	for _, a := range c.adapters {
+		args = append(args, filepath.Join(in, a))
+	}
+	return append(append(args, "-o", filepath.Join(out, c.out)), c.flags...)
+}
+
 // factors makes A and B of every linear.
 func (in inputs) factors(rank int, d dtype.DType) (tensors []safetensors.NamedData) {
 	for _, l := range linears {

@@ -34,10 +34,17 @@ type array struct {
 	blocks []Block
 }
 
-// leaf is a tensor as it is on disk.
+// MaxExperts bounds the stacks that are seen as one block for each expert: a
+// hundred times what models have.
+const MaxExperts = 1 << 16
+
+// leaf is a tensor as it is on disk; a larger stack has no blocks.
 func leaf(name string, shape []int) array {
 	a := array{shape: shape}
 	if len(shape) == 3 {
+		if shape[0] > MaxExperts {
+			return a
+		}
 		for e := range shape[0] {
 			a.blocks = append(a.blocks, Block{name, e, e, All(shape[1]), All(shape[2]), All(shape[1]), All(shape[2]), false})
 		}

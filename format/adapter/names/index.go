@@ -242,7 +242,7 @@ func (m *Map) unconvert(disk string, r Renamed) (p Parameter, found bool, err er
 	if slices.ContainsFunc(t.ops, func(op Op) bool { return op.Op == "MergeModulelist" }) {
 		shape, _, _ := m.model.Shape(results[0])
 		n, ok := listNumber(disk, r.Name)
-		if !ok || len(shape) == 0 || n >= shape[0] {
+		if !ok || len(shape) == 0 || n >= shape[0] || shape[0] > MaxExperts {
 			return p, false, nil
 		}
 		list, number = shape[0], n

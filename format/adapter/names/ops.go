@@ -310,7 +310,7 @@ func (c *conversion) permute(op Op, in []item) ([]item, error) {
 			return nil, c.refuse("config.json does not say num_attention_heads of %s", op.Config)
 		}
 		n := a.shape[0]
-		if n%(2*heads) != 0 || len(a.shape) > 2 {
+		if n == 0 || n/2%heads != 0 || n%2 != 0 || len(a.shape) > 2 {
 			return nil, c.refuse("%v in %d heads", a.shape, heads)
 		}
 		half := n / heads / 2

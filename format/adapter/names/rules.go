@@ -15,6 +15,9 @@ const FileKey = "names file"
 // Rules are the user's additions to the map.
 type Rules struct{ transforms []*transform }
 
+// Empty reports whether there are no rules.
+func (r Rules) Empty() bool { return len(r.transforms) == 0 }
+
 // Join puts rules one after another.
 func Join(all ...Rules) (joined Rules) {
 	for _, r := range all {

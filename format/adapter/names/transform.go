@@ -47,9 +47,13 @@ type branch struct {
 }
 
 type check struct {
-	group             int
-	notBefore, notAft *regexp.Regexp
+	group               int
+	notBefore, notAfter *regexp.Regexp
 }
+
+// longestBehind is more than any assertion of the map looks back: in Python
+// they have a fixed length, and the longest here has 30 characters.
+const longestBehind = 128
 
 func (s spec) compile(key string) (*transform, error) {
 	t := &transform{key: key, from: s.From, to: s.To, ops: s.Ops, offset: s.Offset, refused: s.Unsupported}
@@ -69,7 +73,7 @@ func (s spec) compile(key string) (*transform, error) {
 			if c.NotBefore != "" {
 				compiled.notBefore, err = regexp.Compile(c.NotBefore)
 			} else {
-				compiled.notAft, err = regexp.Compile(c.NotAfter)
+				compiled.notAfter, err = regexp.Compile(c.NotAfter)
 			}
 			if err != nil {
 				return nil, err
@@ -111,7 +115,7 @@ func (b *branch) find(name string) []int {
 func (b *branch) holds(name string, m []int) bool {
 	for _, c := range b.checks {
 		at := m[2*c.group]
-		if c.notBefore != nil && c.notBefore.MatchString(name[at:]) || c.notAft != nil && c.notAft.MatchString(name[:at]) {
+		if c.notBefore != nil && c.notBefore.MatchString(name[at:]) || c.notAfter != nil && c.notAfter.MatchString(name[max(0, at-longestBehind):at]) {
 			return false
 		}
 	}

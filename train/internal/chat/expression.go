@@ -2,6 +2,7 @@ package chat
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/loratool/loratool/format/rule"
 )
@@ -236,11 +237,12 @@ func (p *parser) primary() expression {
 	case tokenName:
 		return p.word(t.text)
 	case tokenString:
-		text := t.text
+		var text strings.Builder
+		text.WriteString(t.text)
 		for p.peek().kind == tokenString {
-			text += p.next().text
+			text.WriteString(p.next().text)
 		}
-		return constant(text)
+		return constant(text.String())
 	case tokenInt:
 		n, err := strconv.ParseInt(t.text, 10, 64)
 		if err != nil {

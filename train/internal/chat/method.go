@@ -200,11 +200,11 @@ func joinList(s *state, v any, separator string) any {
 }
 
 func find(text, sub string) any {
-	i := strings.Index(text, sub)
-	if i < 0 {
+	before, _, ok := strings.Cut(text, sub)
+	if !ok {
 		return int64(-1)
 	}
-	return runes(text[:i])
+	return runes(before)
 }
 
 func capitalize(text string) string {

@@ -19,7 +19,7 @@ import (
 const (
 	maxSource = 1 << 20 // bytes
 	maxNest   = 100     // expressions and blocks within each other, and macro calls
-	maxSteps  = 4_000_000
+	maxSteps  = 2_000_000
 	maxOutput = 64 << 20 // bytes written, those of macros too
 )
 

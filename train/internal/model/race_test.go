@@ -1,0 +1,6 @@
+//go:build race
+
+package model
+
+// race says that the race detector makes everything ten times slower.
+const race = true
