@@ -1,7 +1,6 @@
 package diff
 
 import (
-	"math"
 	"slices"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -9,28 +8,10 @@ import (
 	"github.com/loratool/loratool/internal/linalg"
 )
 
-// balanced scales the leading triplets of a truncation such that both factors
-// get the root of each singular value: left ← U·√Σ, right ← √Σ·Vᵀ, by rows.
-// What is written is rounded with the smallest relative error in both then.
-func balanced(t *truncation, rank int) (left, right linalg.Mat[float32]) {
-	left, right = t.u.View(0, 0, rank, t.u.Cols), t.v.View(0, 0, rank, t.v.Cols)
-	for i := range rank {
-		root := math.Sqrt(math.Sqrt(t.squares[i]))
-		inverse := 0.0
-		if root > 0 {
-			inverse = 1 / root
-		}
-		scale(left, i, float32(root))
-		scale(right, i, float32(inverse))
-	}
-	return left, right
-}
-
-func scale(m linalg.Mat[float32], row int, by float32) {
-	x := m.Data[row*m.RowStride:][:m.Cols]
-	for i := range x {
-		x[i] *= by
-	}
+// factors returns the leading rank rows of both factors: the root of each
+// singular value is in either, so that both are rounded alike.
+func (t *truncation) factors(rank int) (left, right linalg.Mat[float32]) {
+	return t.left.View(0, 0, rank, t.left.Cols), t.right.View(0, 0, rank, t.right.Cols)
 }
 
 // module makes the module of a role from the truncations of its planes, all
@@ -45,7 +26,7 @@ func (r role) module(planes []*truncation, rank int, shape []int, d dtype.DType)
 		if t.rank == 0 {
 			continue
 		}
-		left, right := balanced(t, min(rank, t.rank))
+		left, right := t.factors(min(rank, t.rank))
 		if r.factorA() {
 			left, right = right, left
 		}

@@ -20,9 +20,10 @@ const resolution = 1e-12
 // A truncation holds the leading singular triplets of a delta.
 type truncation struct {
 	rank    int
-	full    bool                // the rule asks for more than may be kept, or than is worth it
-	squares []float64           // Ritz values squared, rank of them and some more
-	u, v    linalg.Mat[float32] // rank+probes rows
+	full    bool      // the rule asks for more than may be kept, or than is worth it
+	squares []float64 // Ritz values squared, rank of them and some more
+	// left and right have rank+probes rows; see linalg.Krylov.Factors.
+	left, right linalg.Mat[float32]
 }
 
 // truncator finds truncations.
@@ -72,18 +73,21 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 	if s.delta2 == 0 || rank == 0 {
 		more = 0
 	}
-	result.u, result.v = k.Vectors(more)
+	result.left, result.right = k.Factors(more)
 	return result, nil
 }
 
 // next returns the right singular vectors beyond the rank, as unit rows.
 func (t *truncation) next() linalg.Mat[float32] {
-	v := t.v.View(t.rank, 0, t.v.Rows-t.rank, t.v.Cols)
+	v := t.right.View(t.rank, 0, t.right.Rows-t.rank, t.right.Cols)
 	unit := linalg.Dense(make([]float32, v.Rows*v.Cols), v.Rows, v.Cols)
 	for i := range v.Rows {
-		if s := math.Sqrt(t.squares[t.rank+i]); s > 0 {
-			copy(unit.Data[i*v.Cols:(i+1)*v.Cols], v.Data[i*v.RowStride:])
-			scale(unit, i, float32(1/s))
+		root := math.Sqrt(math.Sqrt(t.squares[t.rank+i]))
+		if root == 0 {
+			continue
+		}
+		for j, x := range v.Data[i*v.RowStride:][:v.Cols] {
+			unit.Data[i*v.Cols+j] = x / float32(root)
 		}
 	}
 	return unit

@@ -29,7 +29,9 @@ func spectral(r *rand.Rand, rows, cols int, value func(i int) float64) linalg.Ma
 	linalg.Orthonormalize(u)
 	linalg.Orthonormalize(v)
 	for i := range n {
-		scale(u, i, float32(value(i+1)))
+		for j := range rows {
+			u.Data[i*rows+j] *= float32(value(i + 1))
+		}
 	}
 	x := linalg.Dense(make([]float32, rows*cols), rows, cols)
 	linalg.ParallelGemm(2, x, u.T(), v, false)
@@ -86,7 +88,7 @@ func TestEckartYoung(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				left, right := balanced(found, rank)
+				left, right := found.factors(rank)
 				got, _, err := residual(2, linalg.InMemory(x), left, right, found.next())
 				if err != nil {
 					t.Fatal(err)
@@ -97,6 +99,26 @@ func TestEckartYoung(t *testing.T) {
 					t.Errorf("%s %v rank %d: error %g × the optimum", name, size, rank, math.Sqrt(got/best))
 				}
 			}
+		}
+	}
+}
+
+// TestMultiple asks for more of one value than the first block has vectors.
+func TestMultiple(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for _, size := range [][2]int{{96, 400}, {400, 96}, {200, 200}} {
+		n := min(size[0], size[1])
+		x := spectral(r, size[0], size[1], func(int) float64 { return 1 })
+		rule, err := lowrank.ParseRule("energy=0.9")
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := truncator{workers: 2, maxRank: 256}.truncate(linalg.InMemory(x), "x", rule, stats{delta2: float64(n)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := int(math.Ceil(0.9 * float64(n))); found.rank != want {
+			t.Errorf("%v: rank %d, want %d", size, found.rank, want)
 		}
 	}
 }

@@ -20,15 +20,18 @@ import (
 //
 //	‖X − Q·W_k·W_kᵀ·Qᵀ·X‖² = ‖X‖² − Σ_{i≤k} θᵢ²,
 //
-// exactly, whatever the basis; so its error is known without another pass.
+// exactly, whatever the basis; so its error is known without another pass. Of a
+// tall matrix the transpose is worked on, so that a basis of min(rows, cols)
+// vectors spans everything.
 //
 // The result depends on the matrix, the seed and the block size alone.
 type Krylov struct {
 	source     Source
 	workers    int
 	block      int
-	random     *rand.Rand
-	rows, cols int
+	generator  *rand.Rand
+	tall       bool // the matrix worked on is the transpose of the source
+	rows, cols int  // of the matrix worked on: rows ≤ cols
 
 	size   int       // vectors in the basis
 	last   int       // of them, those of the last block
@@ -41,8 +44,11 @@ type Krylov struct {
 // NewKrylov returns an empty basis for x that grows by blocks of the given
 // size. Seed and stream number the random numbers.
 func NewKrylov(x Source, block, workers int, seed, stream uint64) *Krylov {
-	k := &Krylov{source: x, workers: workers, block: block, random: rand.New(rand.NewPCG(seed, stream))}
+	k := &Krylov{source: x, workers: workers, block: block, generator: rand.New(rand.NewPCG(seed, stream))}
 	k.rows, k.cols = x.Dims()
+	if k.tall = k.rows > k.cols; k.tall {
+		k.rows, k.cols = k.cols, k.rows
+	}
 	return k
 }
 
@@ -51,7 +57,7 @@ func (k *Krylov) Size() int { return k.size }
 
 // Complete reports whether the basis spans everything: the Ritz values are
 // the singular values.
-func (k *Krylov) Complete() bool { return k.size >= min(k.rows, k.cols) }
+func (k *Krylov) Complete() bool { return k.size >= k.rows }
 
 // Widen makes the next blocks half as large as the basis if that is more than
 // their size, so that a large basis takes few of them.
@@ -64,21 +70,27 @@ func (k *Krylov) Squares() []float64 { return k.values }
 // Grow adds a block to the basis, or what is missing to complete it. An error
 // is one of the source.
 func (k *Krylov) Grow() error {
-	b := min(k.block, min(k.rows, k.cols)-k.size)
+	b := min(k.block, k.rows-k.size)
 	if b <= 0 {
 		return nil
 	}
 	y := Dense(make([]float32, b*k.rows), b, k.rows)
-	if err := LeftMulT(k.workers, y, k.start(b), k.source); err != nil {
-		return err
-	}
 	basis := Dense(k.q, k.size, k.rows)
-	for range 2 { // twice is enough (Kahan; Giraud et al. 2005)
+	for _, from := range []func(b int) Mat[float32]{k.start, k.random} {
+		if err := k.forth(y, from(b)); err != nil {
+			return err
+		}
+		before := sumSquares(y)
 		projectOut(y, basis)
-		Orthonormalize(y)
+		if k.size == 0 || sumSquares(y) > exhausted*before {
+			break // else the basis is invariant: a value of a multiplicity above the block, or the rank is reached
+		}
 	}
+	Orthonormalize(y)
+	projectOut(y, basis) // twice is enough (Kahan; Giraud et al. 2005)
+	Orthonormalize(y)
 	z := Dense(make([]float32, b*k.cols), b, k.cols)
-	if err := LeftMul(k.workers, z, y, k.source); err != nil {
+	if err := k.back(z, y); err != nil {
 		return err
 	}
 	k.q, k.z = append(k.q, y.Data...), append(k.z, z.Data...)
@@ -86,16 +98,48 @@ func (k *Krylov) Grow() error {
 	return nil
 }
 
+// exhausted is the share of a new block's square, outside of the basis, below
+// which the block is rounding: float32 sums have relative errors of about 1e-7.
+const exhausted = 1e-10
+
+// forth computes Y ← P·Xᵀ, back Z ← Q·X, for the matrix worked on.
+func (k *Krylov) forth(y, p Mat[float32]) error {
+	if k.tall {
+		return LeftMul(k.workers, y, p, k.source)
+	}
+	return LeftMulT(k.workers, y, p, k.source)
+}
+
+func (k *Krylov) back(z, q Mat[float32]) error {
+	if k.tall {
+		return LeftMulT(k.workers, z, q, k.source)
+	}
+	return LeftMul(k.workers, z, q, k.source)
+}
+
+// random returns b rows of random numbers.
+func (k *Krylov) random(b int) Mat[float32] {
+	p := Dense(make([]float32, b*k.cols), b, k.cols)
+	for i := range p.Data {
+		p.Data[i] = bell(k.generator.Uint64())
+	}
+	return p
+}
+
+// sumSquares adds the squares of a matrix, row by row, in float64.
+func sumSquares(m Mat[float32]) (sum float64) {
+	for i := range m.Rows {
+		row := m.Data[i*m.RowStride:][:m.Cols]
+		sum += Update32(row, row, row).W2
+	}
+	return sum
+}
+
 // start returns the rows to multiply by Xᵀ for the next block: those that the
 // last block gives, and random ones where it has fewer.
 func (k *Krylov) start(b int) Mat[float32] {
-	p := Dense(make([]float32, b*k.cols), b, k.cols)
-	from := len(k.z) - min(b, k.last)*k.cols
-	n := copy(p.Data, k.z[from:])
-	for i := range p.Data[n:] {
-		p.Data[n+i] = bell(k.random.Uint64())
-	}
-	if n > 0 {
+	p := k.random(b)
+	if n := copy(p.Data, k.z[len(k.z)-min(b, k.last)*k.cols:]); n > 0 {
 		Orthonormalize(p)
 	}
 	return p
@@ -144,11 +188,24 @@ func (k *Krylov) ritz() {
 	}
 }
 
-// Vectors returns the r leading Ritz vectors: U, r×rows, orthonormal rows, and
-// V = U·X, r×cols, whose rows have the norms θ and are nearly orthogonal. The
-// projection of X is UᵀV. The sign of each pair makes the element of U of
-// largest magnitude positive.
-func (k *Krylov) Vectors(r int) (u, v Mat[float32]) {
+// Factors returns the projection of X on the r leading Ritz vectors as LᵀR, L
+// r×rows and R r×cols. Row i of each has the norm √θᵢ; those of one are
+// orthogonal, those of the other nearly so. The element of largest magnitude
+// in a row of L is positive.
+func (k *Krylov) Factors(r int) (left, right Mat[float32]) {
+	return k.triplets(r, 0.5)
+}
+
+// Vectors returns the r leading Ritz vectors: U, r×rows, with rows of length
+// 1, and V, r×cols, with rows of length θ: the projection of X is UᵀV. The
+// signs are those of Factors.
+func (k *Krylov) Vectors(r int) (u, v Mat[float32]) { return k.triplets(r, 0) }
+
+// triplets returns factors whose rows have the norms θ^share and θ^(1−share).
+func (k *Krylov) triplets(r int, share float64) (left, right Mat[float32]) {
+	if k.tall {
+		share = 1 - share
+	}
 	n := k.size
 	wt := Dense(make([]float32, r*n), r, n)
 	for i := range r {
@@ -156,17 +213,39 @@ func (k *Krylov) Vectors(r int) (u, v Mat[float32]) {
 			wt.Data[i*n+j] = float32(k.w.At(j, n-1-i))
 		}
 	}
-	u, v = Dense(make([]float32, r*k.rows), r, k.rows), Dense(make([]float32, r*k.cols), r, k.cols)
-	ParallelGemm(k.workers, u, wt, Dense(k.q, n, k.rows), false)
-	ParallelGemm(k.workers, v, wt, Dense(k.z, n, k.cols), false)
+	left, right = Dense(make([]float32, r*k.rows), r, k.rows), Dense(make([]float32, r*k.cols), r, k.cols)
+	ParallelGemm(k.workers, left, wt, Dense(k.q, n, k.rows), false)
+	ParallelGemm(k.workers, right, wt, Dense(k.z, n, k.cols), false)
 	for i := range r {
-		row := u.Data[i*k.rows:][:k.rows]
-		if largest(row) < 0 {
-			negate(row)
-			negate(v.Data[i*k.cols:][:k.cols])
+		factor := 1.0
+		switch theta := math.Sqrt(k.values[i]); share {
+		case 0.5:
+			factor = math.Sqrt(theta) // Pow is not the same everywhere
+		case 1:
+			factor = theta
+		}
+		scaleRow(left, i, float32(factor))
+		if factor > 0x1p-100 { // else both rows are nothing but rounding, and 1/factor may not fit
+			scaleRow(right, i, float32(1/factor))
 		}
 	}
-	return u, v
+	if k.tall {
+		left, right = right, left
+	}
+	for i := range r {
+		if largest(left.Data[i*left.Cols:][:left.Cols]) < 0 {
+			scaleRow(left, i, -1)
+			scaleRow(right, i, -1)
+		}
+	}
+	return left, right
+}
+
+func scaleRow(m Mat[float32], row int, by float32) {
+	x := m.Data[row*m.Cols:][:m.Cols]
+	for i := range x {
+		x[i] *= by
+	}
 }
 
 // largest returns the first element of largest magnitude.
@@ -177,10 +256,4 @@ func largest(x []float32) (most float32) {
 		}
 	}
 	return most
-}
-
-func negate(x []float32) {
-	for i := range x {
-		x[i] = -x[i]
-	}
 }
