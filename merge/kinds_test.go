@@ -2,6 +2,7 @@ package merge
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
 	"math/rand/v2"
 	"path/filepath"
@@ -165,9 +166,7 @@ func testDoRA(t *testing.T, c kindCase, d, fd dtype.DType) {
 	base := filepath.Join(t.TempDir(), "base.safetensors")
 	writeTensors(t, base, named("x.weight", w))
 	config := map[string]any{"use_dora": true}
-	for k, v := range c.config {
-		config[k] = v
-	}
+	maps.Copy(config, c.config)
 	f, _, err := mergeFile(t, Options{}, base, writeAdapter(t, config, named(c.a, a), named(c.b, b), named("x.lora_magnitude_vector", magnitude)))
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,6 @@ type prober struct {
 	grid    dtype.Grid // of in, but for F64
 	out     dtype.Grid // of the merged dtype, but for F64
 	highest int64      // ordinal of the largest finite value
-	zero    int64      // what the ordinal −1 stands for where there is no −0
 	cell    cell
 	gain    float64 // positive; 1 without scaling
 	radius  float64 // ρ; 0 without scaling

@@ -12,13 +12,13 @@ import (
 
 // An UnmergeReport says what an unmerge did.
 type UnmergeReport struct {
-	Output    string   `json:"output"`
-	Exact     bool     `json:"exact"` // every file has the digest of the base's
-	Files     int      `json:"files"`
-	Tensors   int      `json:"tensors"`             // that were restored, others were copied
-	Elements  int64    `json:"elements"`            // of these
-	Uncertain int64    `json:"uncertain,omitempty"` // elements that may be wrong, without a record
-	Bytes     int64    `json:"bytes"`
+	Output    string `json:"output"`
+	Exact     bool   `json:"exact"` // every file has the digest of the base's
+	Files     int    `json:"files"`
+	Tensors   int    `json:"tensors"`             // that were restored, others were copied
+	Elements  int64  `json:"elements"`            // of these
+	Uncertain int64  `json:"uncertain,omitempty"` // elements that may be wrong, without a record
+	Bytes     int64  `json:"bytes"`
 }
 
 // Write restores the base at the path out, a file or a folder as the base was.

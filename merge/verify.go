@@ -24,16 +24,16 @@ type Verdict string
 // Verdicts, from the strongest proof on.
 const (
 	Exact           Verdict = "exact"      // the correctly rounded sum, every bit
-	StochasticExact         = "stochastic" // stochastically rounded with the seed, every bit
-	PEFT                    = "peft"       // what PEFT's float32 arithmetic may give
-	Neighbour               = "neighbour"  // each element is a neighbour of the exact sum, on average unbiased
-	WithinULP               = "ulp"        // each element is near the correctly rounded sum
-	OtherWeight             = "weight"     // merged with another weight
-	Unmerged                = "base"       // the base, unchanged
-	NotMerged               = "not"        // nothing of these
-	Missing                 = "missing"    // there is no such tensor, or it has another shape or dtype
-	Untouched               = "untouched"  // a tensor that the adapters leave alone, and so it is
-	Altered                 = "altered"    // a tensor that the adapters leave alone, and it is not as in the base
+	StochasticExact Verdict = "stochastic" // stochastically rounded with the seed, every bit
+	PEFT            Verdict = "peft"       // what PEFT's float32 arithmetic may give
+	Neighbour       Verdict = "neighbour"  // each element is a neighbour of the exact sum, on average unbiased
+	WithinULP       Verdict = "ulp"        // each element is near the correctly rounded sum
+	OtherWeight     Verdict = "weight"     // merged with another weight
+	Unmerged        Verdict = "base"       // the base, unchanged
+	NotMerged       Verdict = "not"        // nothing of these
+	Missing         Verdict = "missing"    // there is no such tensor, or it has another shape or dtype
+	Untouched       Verdict = "untouched"  // a tensor that the adapters leave alone, and so it is
+	Altered         Verdict = "altered"    // a tensor that the adapters leave alone, and it is not as in the base
 )
 
 // Holds reports whether a verdict says that the tensor is what a merge makes.

@@ -37,16 +37,6 @@ func (s *stream) word() uint32 {
 // uniform returns a number in [−1, 1) of 24 bits.
 func (s *stream) uniform() float32 { return float32(int32(s.word())>>8) * 0x1p-23 }
 
-// normal returns a normally distributed number (Marsaglia's polar method).
-func (s *stream) normal() float32 {
-	for {
-		x, y := float64(s.uniform()), float64(s.uniform())
-		if r := float64(x*x) + float64(y*y); r > 0 && r < 1 {
-			return float32(x * math.Sqrt(-2*math.Log(r)/r))
-		}
-	}
-}
-
 // below returns a number below n, every one as likely to 2⁻³².
 func (s *stream) below(n int) int { return int(uint64(s.word()) * uint64(n) >> 32) }
 

@@ -26,7 +26,6 @@ type Trainer struct {
 	identity identity
 	steps    int // of the whole run
 	step     int // done
-	micro    uint32
 	tokens   int64
 	spread   []stretch
 }

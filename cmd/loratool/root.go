@@ -52,6 +52,7 @@ local Hugging Face cache. It needs no Python, no GPU and constant memory.
 		newVerifyMergeCmd(),
 		newVersionCmd(),
 	)
+	cmd.AddCommand(deviceCommands()...)
 	return cmd
 }
 

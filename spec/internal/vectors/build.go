@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -130,9 +131,7 @@ func plain() config {
 // with sets fields; a value of "" removes one.
 func (c config) with(pairs ...string) config {
 	out := config{}
-	for k, v := range c {
-		out[k] = v
-	}
+	maps.Copy(out, c)
 	for i := 0; i < len(pairs); i += 2 {
 		if out[pairs[i]] = pairs[i+1]; pairs[i+1] == "" {
 			delete(out, pairs[i])
@@ -174,9 +173,7 @@ func folder(c config, m metadata, tensors ...tensor) map[string][]byte {
 func also(sets ...map[string][]byte) map[string][]byte {
 	all := map[string][]byte{}
 	for _, s := range sets {
-		for k, v := range s {
-			all[k] = v
-		}
+		maps.Copy(all, s)
 	}
 	return all
 }

@@ -34,9 +34,6 @@ type LoRA struct {
 	norm, ratio         backend.Mat // DoRA: ‖W+s·B·A‖ and m/norm, one row each
 }
 
-// Frozen rows of A and Bt after the trained ones.
-func (l *LoRA) frozenRows() int { return l.A.Rows - l.Rank }
-
 // trace is what a linear keeps from its forward pass.
 type trace struct {
 	u  backend.Mat // s·drop(x)·Aᵀ

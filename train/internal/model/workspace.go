@@ -52,7 +52,6 @@ func (m *Model) chunkRows(rows int) int {
 // An allotter allocates matrices and keeps the first error.
 type allotter struct {
 	m     *Model
-	mems  []backend.Mem
 	count int64 // elements
 	dry   bool  // count only
 	err   error
