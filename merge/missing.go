@@ -38,24 +38,24 @@ func (ts *targets) missing(w *Weighted, missing []adapter.Missing) (heads int, e
 // copy of the embedding it is tied to.
 func (ts *targets) addTiedHead(w *Weighted, m adapter.Missing) bool {
 	pair, ok := ts.pair()
-	if !ok || pair.stored || m.Tensor != pair.head {
+	if !ok || pair.Stored || m.Tensor != pair.Head {
 		return false
 	}
 	for _, module := range w.Modules {
 		if module.Name() != m.Name {
 			continue
 		}
-		u, err := module.Fit(w.Adapter, ts.base, pair.embedding)
+		u, err := module.Fit(w.Adapter, ts.base, pair.Embedding)
 		if err != nil {
 			return false
 		}
 		if w.zero(module) {
 			return true
 		}
-		t := ts.at(pair.head)
-		t.source = pair.embedding
+		t := ts.at(pair.Head)
+		t.source = pair.Embedding
 		for _, p := range u.Pieces {
-			p.Tensor = pair.head
+			p.Tensor = pair.Head
 			t.updates = append(t.updates, weightedPiece{w, u, p})
 		}
 		return true
@@ -67,7 +67,7 @@ func (ts *targets) addTiedHead(w *Weighted, m adapter.Missing) bool {
 // or with AddMissing any tensor.
 func (ts *targets) addNew(w *Weighted, m adapter.Missing) bool {
 	pair, tied := ts.pair()
-	isHead := tied && !pair.stored && m.Tensor == pair.head
+	isHead := tied && !pair.Stored && m.Tensor == pair.Head
 	if !isHead && !ts.options.AddMissing {
 		return false
 	}

@@ -47,7 +47,7 @@ type targets struct {
 	summary []AdapterReport
 	notes   []string
 	untie   bool
-	tied    *tiedPair // nil until asked for
+	tied    *adapter.Tied // nil until asked for
 	hasTied bool
 	used    map[string]bool // patterns of Options.Skip that matched
 }

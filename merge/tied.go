@@ -4,61 +4,23 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/rule"
 )
-
-// A tiedPair is an input embedding and the head that shares its values.
-type tiedPair struct {
-	embedding string
-	head      string
-	stored    bool // the base stores the head as well
-}
 
 // scaledWhenTied are the model types whose forward pass multiplies the hidden
 // states when the head is tied, so that untying changes the function.
 var scaledWhenTied = map[string]bool{"t5": true, "longt5": true, "switch_transformers": true, "udop": true, "pix2struct": true, "pop2piano": true}
 
 // pair returns the base's tied pair, if it has one.
-func (ts *targets) pair() (tiedPair, bool) {
+func (ts *targets) pair() (adapter.Tied, bool) {
 	if ts.tied == nil {
-		p, ok := findPair(ts.base)
+		p, ok := adapter.FindTied(ts.base)
 		ts.tied = &p
 		ts.hasTied = ok
 	}
 	return *ts.tied, ts.hasTied
-}
-
-// findPair finds a tied pair: from tie_word_embeddings, the architecture and
-// which tensors there are.
-func findPair(base adapter.Base) (tiedPair, bool) {
-	tied, present := base.TieWordEmbeddings()
-	if present && !tied {
-		return tiedPair{}, false
-	}
-	var p tiedPair
-	for _, name := range base.Names() {
-		path, isWeight := strings.CutSuffix(name, ".weight")
-		shape, _, _ := base.Shape(name)
-		if !isWeight || len(shape) != 2 {
-			continue
-		}
-		if adapter.IsEmbedding(path) && (p.embedding == "" || len(name) < len(p.embedding)) {
-			p.embedding = name
-		}
-		if adapter.IsHead(path) {
-			p.head, p.stored = name, true
-		}
-	}
-	if p.embedding == "" || p.stored && !present {
-		return p, false
-	}
-	if p.head == "" {
-		p.head = adapter.HeadOf(base.Architectures())
-	}
-	return p, p.head != ""
 }
 
 // tie looks at a tied pair of which the adapters change one side: PEFT's
@@ -70,7 +32,7 @@ func (ts *targets) tie() error {
 	if !ok {
 		return nil
 	}
-	embedding, head := ts.byName[pair.embedding], ts.byName[pair.head]
+	embedding, head := ts.byName[pair.Embedding], ts.byName[pair.Head]
 	if embedding != nil && len(embedding.rows) > 0 && head == nil {
 		return nil // trained token rows apply to both sides
 	}
@@ -78,23 +40,23 @@ func (ts *targets) tie() error {
 	case embedding == nil && head == nil:
 		return nil
 	case embedding != nil && head != nil && sameChange(embedding, head):
-		ts.drop(pair.head)
-		ts.notes = append(ts.notes, fmt.Sprintf("%s and %s change alike and stay tied", pair.embedding, pair.head))
+		ts.drop(pair.Head)
+		ts.notes = append(ts.notes, fmt.Sprintf("%s and %s change alike and stay tied", pair.Embedding, pair.Head))
 		return nil
 	}
 	if scaledWhenTied[ts.base.ModelType()] {
-		return &rule.Unsupported{What: fmt.Sprintf("a delta on one side of the tied pair %s and %s of a %s model", pair.embedding, pair.head, ts.base.ModelType()),
+		return &rule.Unsupported{What: fmt.Sprintf("a delta on one side of the tied pair %s and %s of a %s model", pair.Embedding, pair.Head, ts.base.ModelType()),
 			Hint: "untie the base first, or leave the module out with --skip"}
 	}
 	if len(ts.base.Architectures()) == 0 && head == nil {
-		ts.notes = append(ts.notes, fmt.Sprintf("no config.json says whether %s is tied to a head; it is merged as it stands", pair.embedding))
+		ts.notes = append(ts.notes, fmt.Sprintf("no config.json says whether %s is tied to a head; it is merged as it stands", pair.Embedding))
 		return nil
 	}
-	if head == nil && !pair.stored {
-		ts.at(pair.head).source = pair.embedding
+	if head == nil && !pair.Stored {
+		ts.at(pair.Head).source = pair.Embedding
 	}
 	ts.untie = true
-	note := fmt.Sprintf("%s and %s are no longer tied: only one of them changed, or both differently", pair.embedding, pair.head)
+	note := fmt.Sprintf("%s and %s are no longer tied: only one of them changed, or both differently", pair.Embedding, pair.Head)
 	if ts.base.Dir() == "" {
 		note += "; the config.json beside the output must say so, tie_word_embeddings false"
 	}

@@ -124,9 +124,13 @@ func resolve(a *adapter.Adapter, base *checkpoint.Checkpoint) ([]weight, []adapt
 	if err != nil {
 		return nil, nil, err
 	}
+	updates, missing, err := heads(&only, view, res)
+	if err != nil {
+		return nil, nil, err
+	}
 	var weights []weight
-	for i := range res.Updates {
-		u := &res.Updates[i]
+	for i := range updates {
+		u := &updates[i]
 		w := weight{update: u}
 		w.Name = NameOf(u.Module)
 		w.Shape, w.DType, w.tensor = shapeOf(u, view)
@@ -144,7 +148,27 @@ func resolve(a *adapter.Adapter, base *checkpoint.Checkpoint) ([]weight, []adapt
 			return nil, nil, &rule.Unsupported{File: a.Source, What: fmt.Sprintf("two modules of the name %q in a binding", weights[i].Name)}
 		}
 	}
-	return weights, res.Missing, nil
+	return weights, missing, nil
+}
+
+// heads lays a module of the head over the embedding where the base stores
+// both once, as a merge does.
+func heads(a *adapter.Adapter, view adapter.View, res *adapter.Resolution) (updates []adapter.Update, missing []adapter.Missing, err error) {
+	updates = res.Updates
+	for _, m := range res.Missing {
+		pair, tied := adapter.FindTied(view)
+		i := slices.IndexFunc(a.Modules, func(x *adapter.Module) bool { return x.Name() == m.Name })
+		if !tied || pair.Stored || m.Tensor != pair.Head || i < 0 {
+			missing = append(missing, m)
+			continue
+		}
+		u, err := a.Modules[i].Fit(a, view, pair.Embedding)
+		if err != nil {
+			return nil, nil, err
+		}
+		updates = append(updates, u)
+	}
+	return updates, missing, nil
 }
 
 // digest fills in the digests, the largest weights first and on all

@@ -269,3 +269,28 @@ func ExampleCheck() {
 	// <nil>
 	// LT007 model.layers.0.q_proj.weight
 }
+
+// TestTiedHead binds an adapter of a head to the embedding that the base
+// stores for both, and notices another embedding.
+func TestTiedHead(t *testing.T) {
+	dir := t.TempDir()
+	for seed, name := range []string{"base", "other"} {
+		writeFile(t, filepath.Join(dir, name, "model.safetensors"), filled("model.embed_tokens.weight", seed, 6, 4))
+		if err := os.WriteFile(filepath.Join(dir, name, "config.json"), []byte(`{"tie_word_embeddings":true}`), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := openAdapter(t, modules(t, filepath.Join(dir, "adapter"), 6, 4, "lm_head"))
+	bound, err := binding.Compute(context.Background(), f.Adapter, openBase(t, filepath.Join(dir, "base")), binding.Options{})
+	if err != nil || len(bound) != 1 || bound[0].Name != "lm_head.weight" {
+		t.Fatalf("bound to %v, %v", bound, err)
+	}
+	f.Notes = &note.Notes{Base: bound}
+	if err := binding.Check(context.Background(), f.Adapter, openBase(t, filepath.Join(dir, "base")), binding.Options{}); err != nil {
+		t.Error(err)
+	}
+	err = binding.Check(context.Background(), f.Adapter, openBase(t, filepath.Join(dir, "other")), binding.Options{})
+	if e, ok := errors.AsType[*rule.Error](err); !ok || e.Rule != "LT007" {
+		t.Errorf("another embedding gives %v", err)
+	}
+}
