@@ -91,7 +91,7 @@ def main():
     p.add_argument("--loratool")
     p.add_argument("--steps", type=int, default=4)
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--dir")
+    p.add_argument("--dir", "--work")
     p.add_argument("--only", choices=["f32", "bf16"])
     p.add_argument("--threads", type=int, default=2, help=argparse.SUPPRESS)
     p.add_argument("--processor", action="store_true", help="processor time on one thread in place of throughput")
