@@ -38,7 +38,10 @@ func (c *composition) gather() ([]*group, error) {
 			if c.skipped(name) {
 				continue
 			}
-			key := fmt.Sprintf("%s\x00%d", name, m.Depth)
+			key := name
+			if len(m.Candidates) > 1 {
+				key = fmt.Sprintf("%s\x00%d", name, m.Depth)
+			}
 			g := byName[key]
 			if g == nil {
 				g = &group{name: name}
