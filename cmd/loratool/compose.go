@@ -167,8 +167,12 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 	verb := "would write"
 	if !o.dryRun {
 		verb = "wrote"
-		keep := len(args) == 1 && keepsTargets(first.Adapter, out)
-		if err := dialect.WritePEFT(o.output, out, dialect.WriteOptions{Config: first.Config, KeepTargets: keep, Metadata: metadataOf(out), Inputs: inputs, Force: o.force}); err != nil {
+		write := dialect.WriteOptions{Config: first.Config, Metadata: metadataOf(out), Inputs: inputs, Force: o.force}
+		write.KeepTargets = len(args) == 1 && keepsTargets(first.Adapter, out)
+		if composed.Identity {
+			write.Same = first
+		}
+		if err := dialect.WritePEFT(o.output, out, write); err != nil {
 			return err
 		}
 	}

@@ -29,6 +29,9 @@ type WriteOptions struct {
 	PlainInit bool
 	// Metadata goes into the header of the weights, beside PEFT's "format".
 	Metadata map[string]string
+	// Same, if set, is the open adapter that the adapter still is: its two files
+	// are written as they are.
+	Same *File
 	// Inputs are files and folders that the output must not touch.
 	Inputs []string
 	Force  bool // replace an adapter that exists
@@ -39,6 +42,9 @@ type WriteOptions struct {
 // config cannot say, such as a magnitude for some modules only, is a
 // *rule.Unsupported.
 func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
+	if o.Same != nil {
+		return writeFolder(path, o, o.Same.Config, func(w io.Writer) error { _, err := w.Write(o.Same.Weights.Mapped()); return err })
+	}
 	config, err := peftConfigFor(a, o)
 	if err != nil {
 		return err
@@ -49,6 +55,12 @@ func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 	}
 	metadata := map[string]string{"format": "pt"}
 	maps.Copy(metadata, o.Metadata)
+	text := append(config.AppendIndent(nil, "  "), '\n')
+	return writeFolder(path, o, text, func(w io.Writer) error { return safetensors.Write(w, tensors, metadata) })
+}
+
+// writeFolder writes the two files of an adapter.
+func writeFolder(path string, o WriteOptions, config []byte, weights func(io.Writer) error) error {
 	if err := publish.Alias(path, o.Inputs...); err != nil {
 		return err
 	}
@@ -57,11 +69,10 @@ func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 		return err
 	}
 	defer d.Abort()
-	if err := writeMember(d, WeightsName, func(w io.Writer) error { return safetensors.Write(w, tensors, metadata) }); err != nil {
+	if err := writeMember(d, WeightsName, weights); err != nil {
 		return err
 	}
-	text := append(config.AppendIndent(nil, "  "), '\n')
-	if err := writeMember(d, ConfigName, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
+	if err := writeMember(d, ConfigName, func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
 		return err
 	}
 	return d.Commit()

@@ -177,7 +177,21 @@ func (c *composition) assemble(made []*result) (*adapter.Adapter, error) {
 		return nil, err
 	}
 	c.report.finish(c, out)
+	c.report.Identity = c.identity(made)
 	return out, nil
+}
+
+// identity reports whether nothing was done to one adapter.
+func (c *composition) identity(made []*result) bool {
+	if len(c.adapters) != 1 || len(c.options.Skip) > 0 {
+		return false
+	}
+	for i, r := range made {
+		if !r.report.Unchanged || c.groups[i].members[0].weight != 1 {
+			return false
+		}
+	}
+	return true
 }
 
 // addReplacements carries over full tensors, which cannot be weighted or added.

@@ -203,7 +203,7 @@ func (c *composition) allocate(ctx context.Context) ([]int, error) {
 	}
 	fixed := c.fixedBytes()
 	if limit <= fixed {
-		return nil, fmt.Errorf("a budget of %s: names, and tensors without a rank, take %s", text.Bytes(limit), text.Bytes(fixed))
+		return nil, fmt.Errorf("a budget of %s is too small: names, and tensors without a rank, take %s", text.Bytes(limit), text.Bytes(fixed))
 	}
 	return lowrank.Allocate(limit-fixed, costs)
 }
