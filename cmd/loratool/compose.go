@@ -148,6 +148,9 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 		return err
 	}
 	first, inputs := files[0], sources(files)
+	if err := checkReport(o.report, o.force, inputs); err != nil {
+		return err
+	}
 	reporter := progress.New(stderr, mode)
 	options.Progress = reporter.Start("compose")
 	out, composed, err := compose.Compose(ctx, adapters, options)
