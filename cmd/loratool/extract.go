@@ -53,7 +53,7 @@ does not carry (norms, biases, other shapes) is listed with its size, and the
 last line says what share of the whole change it carries. The adapter is bound
 to BASE: merging it into another one is refused.
 
-` + "` + rankHelp + `" + `
+` + rankHelp + `
 
 For auto, the noise is the rounding of TUNED to its dtype. Rules but for a
 number give at most --max-rank. Patterns match the paths of
