@@ -9,8 +9,6 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/mat"
-
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/internal/linalg"
 )
@@ -62,7 +60,7 @@ func MeasureModule(m *adapter.Module, o Options) (Measure, error) {
 		ae := linalg.Mat[float64]{Data: a[e*rank*in:], Rows: rank, Cols: in, RowStride: in, ColStride: 1}
 		be := linalg.Mat[float64]{Data: b[e:], Rows: out, Cols: rank, RowStride: experts * rank, ColStride: experts}
 		aat, btb := gram(ae), gram(be.T())
-		square += s * s * max(0, trace(btb, aat))
+		square += float64(s * s * max(0, trace(btb, aat)))
 		if !o.Spectrum && rank > 64 {
 			r.Largest = max(r.Largest, s*largest(aat, btb))
 			continue
@@ -114,40 +112,27 @@ func gram(m linalg.Mat[float64]) linalg.Mat[float64] {
 	return g
 }
 
-// singular returns the singular values of B·A from AAᵀ and BᵀB.
+// singular returns the singular values of B·A from AAᵀ and BᵀB, smallest last.
 func singular(aat, btb linalg.Mat[float64]) []float64 {
 	n := aat.Rows
-	var eigen mat.EigenSym
-	if !eigen.Factorize(mat.NewSymDense(n, btb.Data), true) {
-		return []float64{largest(aat, btb)}
-	}
-	values := eigen.Values(nil)
-	var v mat.Dense
-	eigen.VectorsTo(&v)
-	root := mat.NewDense(n, n, nil) // S = √D·Vᵀ
-	for i := range n {
-		d := math.Sqrt(max(0, values[i]))
+	e := linalg.NewEigen(btb)
+	root := e.Vectors(n) // S = √D·Vᵀ
+	for i, d := range e.Values() {
+		d = math.Sqrt(max(0, d))
 		for j := range n {
-			root.Set(i, j, d*v.At(j, i))
+			root.Data[i*n+j] *= d
 		}
 	}
-	var left, core mat.Dense
-	left.Mul(root, mat.NewDense(n, n, aat.Data))
-	core.Mul(&left, root.T())
-	symmetric := mat.NewSymDense(n, nil)
+	left, core := linalg.Dense(make([]float64, n*n), n, n), linalg.Dense(make([]float64, n*n), n, n)
+	linalg.Gemm(left, root, aat, false)
+	linalg.Gemm(core, left, root.T(), false)
 	for i := range n {
-		for j := i; j < n; j++ {
-			symmetric.SetSym(i, j, (core.At(i, j)+core.At(j, i))/2)
+		for j := range i {
+			mean := (core.Data[i*n+j] + core.Data[j*n+i]) / 2
+			core.Data[i*n+j], core.Data[j*n+i] = mean, mean
 		}
 	}
-	if !eigen.Factorize(symmetric, false) {
-		return []float64{largest(aat, btb)}
-	}
-	squares := eigen.Values(nil)
-	for i, s := range squares {
-		squares[i] = math.Sqrt(max(0, s))
-	}
-	return squares
+	return roots(linalg.NewEigen(core).Values())
 }
 
 // trace returns tr(X·Y) of two square matrices: with BᵀB and AAᵀ it is ‖B·A‖².
@@ -155,7 +140,7 @@ func trace(x, y linalg.Mat[float64]) float64 {
 	n, sum := x.Rows, 0.0
 	for i := range n {
 		for k := range n {
-			sum += x.Data[i*n+k] * y.Data[k*n+i]
+			sum += float64(x.Data[i*n+k] * y.Data[k*n+i])
 		}
 	}
 	return sum
@@ -164,22 +149,27 @@ func trace(x, y linalg.Mat[float64]) float64 {
 // largest returns σ₁ of B·A by the power method on BᵀB·AAᵀ.
 func largest(aat, btb linalg.Mat[float64]) float64 {
 	n := aat.Rows
-	x, y := mat.NewVecDense(n, nil), mat.NewVecDense(n, nil)
+	x, y := linalg.Dense(make([]float64, n), n, 1), linalg.Dense(make([]float64, n), n, 1)
 	for i := range n {
-		x.SetVec(i, 1+float64(i%7)/8)
+		x.Data[i] = 1 + float64(i%7)/8
 	}
-	a, b := mat.NewDense(n, n, aat.Data), mat.NewDense(n, n, btb.Data)
 	lambda := 0.0
 	for range 1000 {
-		y.MulVec(a, x)
-		x.MulVec(b, y)
-		next := mat.Norm(x, 2)
+		linalg.Gemm(y, aat, x, false)
+		linalg.Gemm(x, btb, y, false)
+		next := 0.0
+		for _, v := range x.Data {
+			next += float64(v * v)
+		}
+		next = math.Sqrt(next)
 		if next == 0 || math.Abs(next-lambda) <= 1e-12*next {
 			lambda = next
 			break
 		}
 		lambda = next
-		x.ScaleVec(1/next, x)
+		for i := range x.Data {
+			x.Data[i] /= next
+		}
 	}
 	return math.Sqrt(max(0, lambda))
 }

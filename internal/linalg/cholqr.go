@@ -1,11 +1,6 @@
 package linalg
 
-import (
-	"math"
-
-	"gonum.org/v1/gonum/blas/blas64"
-	"gonum.org/v1/gonum/lapack/lapack64"
-)
+import "math"
 
 // wideCols is how many columns of float32 matrices are converted to float64 at
 // once.
@@ -129,10 +124,9 @@ func invertLower(l, scale []float64) Mat[float64] {
 // householder replaces the rows of y by orthonormal ones whose span contains
 // theirs, scaled to a largest element of 1 so that no square underflows.
 func householder(y Mat[float32]) {
-	b, m := y.Rows, y.Cols
-	a := blas64.General{Rows: m, Cols: b, Stride: b, Data: make([]float64, m*b)}
-	for i := range b {
-		row := y.Data[i*y.RowStride:][:m]
+	a := newDense(y.Cols, y.Rows)
+	for i := range y.Rows {
+		row := y.Data[i*y.RowStride:][:y.Cols]
 		largest := 0.0
 		for _, x := range row {
 			largest = max(largest, math.Abs(float64(x)))
@@ -141,16 +135,18 @@ func householder(y Mat[float32]) {
 			largest = 1
 		}
 		for j, x := range row {
-			a.Data[j*b+i] = float64(x) / largest
+			a.Data[j*y.Rows+i] = float64(x) / largest
 		}
 	}
-	tau, work := make([]float64, b), make([]float64, 64*b)
-	lapack64.Geqrf(a, tau, work, len(work))
-	lapack64.Orgqr(a, tau, work, len(work))
-	for i := range b {
-		row := y.Data[i*y.RowStride:][:m]
+	q, unit := newDense(y.Cols, y.Rows), newDense(y.Rows, y.Rows)
+	for i := range y.Rows {
+		unit.Data[i*y.Rows+i] = 1
+	}
+	NewQR(a).Mul(q, unit)
+	for i := range y.Rows {
+		row := y.Data[i*y.RowStride:][:y.Cols]
 		for j := range row {
-			row[j] = float32(a.Data[j*b+i])
+			row[j] = float32(q.Data[j*y.Rows+i])
 		}
 	}
 }

@@ -3,8 +3,6 @@ package linalg
 import (
 	"math"
 	"math/rand/v2"
-
-	"gonum.org/v1/gonum/mat"
 )
 
 // A Krylov finds the leading singular values and vectors of a Source X by
@@ -37,8 +35,8 @@ type Krylov struct {
 	last   int       // of them, those of the last block
 	q, z   []float32 // size×rows and size×cols: Qᵀ and Qᵀ·X, by rows
 	gram   Mat[float64]
+	eigen  *Eigen
 	values []float64 // θ², descending
-	w      *mat.Dense
 }
 
 // NewKrylov returns an empty basis for x that grows by blocks of the given
@@ -174,17 +172,10 @@ func (k *Krylov) extend(b int, z Mat[float32]) {
 
 // ritz solves the eigenvalue problem of Z·Zᵀ = W·θ²·Wᵀ.
 func (k *Krylov) ritz() {
-	n := k.size
-	var eigen mat.EigenSym
-	if !eigen.Factorize(mat.NewSymDense(n, append([]float64(nil), k.gram.Data...)), true) {
-		panic("linalg: symmetric eigenvalues of finite numbers did not converge")
-	}
-	ascending := eigen.Values(nil)
-	k.w = new(mat.Dense)
-	eigen.VectorsTo(k.w)
-	k.values = make([]float64, n)
-	for i, v := range ascending {
-		k.values[n-1-i] = max(0, v)
+	k.eigen = NewEigen(k.gram)
+	k.values = make([]float64, k.size)
+	for i, v := range k.eigen.Values() {
+		k.values[i] = max(0, v)
 	}
 }
 
@@ -208,9 +199,9 @@ func (k *Krylov) triplets(r int, share float64) (left, right Mat[float32]) {
 	}
 	n := k.size
 	wt := Dense(make([]float32, r*n), r, n)
-	for i := range r {
-		for j := range n {
-			wt.Data[i*n+j] = float32(k.w.At(j, n-1-i))
+	if r > 0 {
+		for i, x := range k.eigen.Vectors(r).Data {
+			wt.Data[i] = float32(x)
 		}
 	}
 	left, right = Dense(make([]float32, r*k.rows), r, k.rows), Dense(make([]float32, r*k.cols), r, k.cols)
