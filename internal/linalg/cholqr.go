@@ -49,16 +49,18 @@ func transform(m Mat[float64], y Mat[float32]) {
 // and keeps their span: twice y ← L⁻¹·y with L·Lᵀ = y·yᵀ in float64 (CholeskyQR2,
 // Yamamoto et al. 2015). Where y is too near to a dependence for that, its rows
 // are replaced by those of a Householder QR, which completes the span to y.Rows
-// dimensions. Y has at least as many columns as rows.
-func Orthonormalize(y Mat[float32]) {
+// dimensions, in directions that mean nothing; then it returns false. Y has at
+// least as many columns as rows.
+func Orthonormalize(y Mat[float32]) (independent bool) {
 	for range 2 {
 		inverse, ok := choleskyInverse(gramOf(y, y))
 		if !ok {
 			householder(y)
-			return
+			return false
 		}
 		transform(inverse, y)
 	}
+	return true
 }
 
 // leastPivot is the smallest pivot, relative to a diagonal of ones, with which
@@ -152,15 +154,19 @@ func householder(y Mat[float32]) {
 }
 
 // projectOut computes Y ← Y − (Y·Qᵀ)·Q: it takes the span of the orthonormal
-// rows of q out of the rows of y.
-func projectOut(y, q Mat[float32]) {
+// rows of q out of the rows of y. It returns the squared lengths of what it
+// took.
+func projectOut(y, q Mat[float32]) []float64 {
+	taken := make([]float64, y.Rows)
 	if q.Rows == 0 {
-		return
+		return taken
 	}
 	c := gramOf(y, q)
 	minus := Dense(make([]float32, len(c.Data)), c.Rows, c.Cols)
 	for i, x := range c.Data {
 		minus.Data[i] = float32(-x)
+		taken[i/c.Cols] += float64(x * x)
 	}
 	Gemm(y, minus, q, true)
+	return taken
 }

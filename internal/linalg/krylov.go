@@ -3,6 +3,7 @@ package linalg
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 )
 
 // A Krylov finds the leading singular values and vectors of a Source X by
@@ -74,7 +75,7 @@ func (k *Krylov) Grow() error {
 	}
 	y := Dense(make([]float32, b*k.rows), b, k.rows)
 	basis := Dense(k.q, k.size, k.rows)
-	for _, from := range []func(b int) Mat[float32]{k.start, k.random} {
+	for _, from := range []func(b int) Mat[float32]{k.start, func(b int) Mat[float32] { return k.random(b, k.cols) }} {
 		if err := k.forth(y, from(b)); err != nil {
 			return err
 		}
@@ -85,8 +86,7 @@ func (k *Krylov) Grow() error {
 		}
 	}
 	Orthonormalize(y)
-	projectOut(y, basis) // twice is enough (Kahan; Giraud et al. 2005)
-	Orthonormalize(y)
+	k.separate(y, basis)
 	z := Dense(make([]float32, b*k.cols), b, k.cols)
 	if err := k.back(z, y); err != nil {
 		return err
@@ -99,6 +99,31 @@ func (k *Krylov) Grow() error {
 // exhausted is the share of a new block's square, outside of the basis, below
 // which the block is rounding: float32 sums have relative errors of about 1e-7.
 const exhausted = 1e-10
+
+// separate makes the orthonormal rows of y orthogonal to the basis. Once is
+// enough for rows that lie outside of it for the most part (Kahan; Giraud et
+// al. 2005). What was exhausted has been completed by directions that may lie
+// inside: random ones take their place.
+func (k *Krylov) separate(y, basis Mat[float32]) {
+	const most, lost = 0.01, 0.5 // of a row's square inside of the basis
+	for range maxSeparations {
+		inside := projectOut(y, basis)
+		if Orthonormalize(y) && (len(inside) == 0 || slices.Max(inside) <= most) {
+			return
+		}
+		for i, square := range inside {
+			if square > lost {
+				copy(y.Data[i*y.Cols:(i+1)*y.Cols], k.random(1, y.Cols).Data)
+			}
+		}
+		projectOut(y, basis)
+		Orthonormalize(y)
+	}
+}
+
+// maxSeparations bounds the work on a degenerate block: each try leaves of what
+// is inside of the basis the rounding only.
+const maxSeparations = 8
 
 // forth computes Y ← P·Xᵀ, back Z ← Q·X, for the matrix worked on.
 func (k *Krylov) forth(y, p Mat[float32]) error {
@@ -115,9 +140,9 @@ func (k *Krylov) back(z, q Mat[float32]) error {
 	return LeftMul(k.workers, z, q, k.source)
 }
 
-// random returns b rows of random numbers.
-func (k *Krylov) random(b int) Mat[float32] {
-	p := Dense(make([]float32, b*k.cols), b, k.cols)
+// random returns rows of random numbers.
+func (k *Krylov) random(rows, cols int) Mat[float32] {
+	p := Dense(make([]float32, rows*cols), rows, cols)
 	for i := range p.Data {
 		p.Data[i] = bell(k.generator.Uint64())
 	}
@@ -136,7 +161,7 @@ func sumSquares(m Mat[float32]) (sum float64) {
 // start returns the rows to multiply by Xᵀ for the next block: those that the
 // last block gives, and random ones where it has fewer.
 func (k *Krylov) start(b int) Mat[float32] {
-	p := k.random(b)
+	p := k.random(b, k.cols)
 	if n := copy(p.Data, k.z[len(k.z)-min(b, k.last)*k.cols:]); n > 0 {
 		Orthonormalize(p)
 	}
