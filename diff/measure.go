@@ -61,10 +61,6 @@ func MeasureModule(m *adapter.Module, o Options) (Measure, error) {
 		be := linalg.Mat[float64]{Data: b[e:], Rows: out, Cols: rank, RowStride: experts * rank, ColStride: experts}
 		aat, btb := gram(ae), gram(be.T())
 		square += float64(s * s * max(0, trace(btb, aat)))
-		if !o.Spectrum && rank > 64 {
-			r.Largest = max(r.Largest, s*largest(aat, btb))
-			continue
-		}
 		for _, v := range singular(aat, btb) {
 			r.Largest = max(r.Largest, s*v)
 			if o.Spectrum {
@@ -112,17 +108,10 @@ func gram(m linalg.Mat[float64]) linalg.Mat[float64] {
 	return g
 }
 
-// singular returns the singular values of B·A from AAᵀ and BᵀB, smallest last.
+// singular returns the singular values of B·A from AAᵀ and BᵀB, largest first.
 func singular(aat, btb linalg.Mat[float64]) []float64 {
 	n := aat.Rows
-	e := linalg.NewEigen(btb)
-	root := e.Vectors(n) // S = √D·Vᵀ
-	for i, d := range e.Values() {
-		d = math.Sqrt(max(0, d))
-		for j := range n {
-			root.Data[i*n+j] *= d
-		}
-	}
+	root := cholesky(btb)
 	left, core := linalg.Dense(make([]float64, n*n), n, n), linalg.Dense(make([]float64, n*n), n, n)
 	linalg.Gemm(left, root, aat, false)
 	linalg.Gemm(core, left, root.T(), false)
@@ -135,6 +124,43 @@ func singular(aat, btb linalg.Mat[float64]) []float64 {
 	return roots(linalg.NewEigen(core).Values())
 }
 
+// cholesky returns S with SᵀS = g, which is positive semidefinite: the Cholesky
+// factor with the largest pivot first (Higham 2002, algorithm 10.3), up to the
+// first that is rounding.
+func cholesky(g linalg.Mat[float64]) linalg.Mat[float64] {
+	n := g.Rows
+	rest, s := slices.Clone(g.Data), linalg.Dense(make([]float64, n*n), n, n)
+	first := 0.0
+	for k := range n {
+		pivot := 0
+		for i := range n {
+			if rest[i*n+i] > rest[pivot*n+pivot] {
+				pivot = i
+			}
+		}
+		p := rest[pivot*n+pivot]
+		if k == 0 {
+			first = p
+		}
+		if p <= float64(n)*0x1p-53*first {
+			break
+		}
+		row, root := s.Data[k*n:(k+1)*n], math.Sqrt(p)
+		for j := range n {
+			row[j] = rest[pivot*n+j] / root
+		}
+		for i := range n {
+			for j := range n {
+				rest[i*n+j] -= float64(row[i] * row[j])
+			}
+		}
+		for j := range n { // zero but for rounding
+			rest[pivot*n+j], rest[j*n+pivot] = 0, 0
+		}
+	}
+	return s
+}
+
 // trace returns tr(X·Y) of two square matrices: with BᵀB and AAᵀ it is ‖B·A‖².
 func trace(x, y linalg.Mat[float64]) float64 {
 	n, sum := x.Rows, 0.0
@@ -144,32 +170,4 @@ func trace(x, y linalg.Mat[float64]) float64 {
 		}
 	}
 	return sum
-}
-
-// largest returns σ₁ of B·A by the power method on BᵀB·AAᵀ.
-func largest(aat, btb linalg.Mat[float64]) float64 {
-	n := aat.Rows
-	x, y := linalg.Dense(make([]float64, n), n, 1), linalg.Dense(make([]float64, n), n, 1)
-	for i := range n {
-		x.Data[i] = 1 + float64(i%7)/8
-	}
-	lambda := 0.0
-	for range 1000 {
-		linalg.Gemm(y, aat, x, false)
-		linalg.Gemm(x, btb, y, false)
-		next := 0.0
-		for _, v := range x.Data {
-			next += float64(v * v)
-		}
-		next = math.Sqrt(next)
-		if next == 0 || math.Abs(next-lambda) <= 1e-12*next {
-			lambda = next
-			break
-		}
-		lambda = next
-		for i := range x.Data {
-			x.Data[i] /= next
-		}
-	}
-	return math.Sqrt(max(0, lambda))
 }
