@@ -130,7 +130,7 @@ func (p *ExtractPlan) compare(j *job) (*ChangedTensor, error) {
 	}
 	for _, pl := range planes {
 		c.FullRank = c.FullRank || pl.found.full
-		if s := roots(pl.found.squares); len(c.Spectrum) == 0 || s[0] > c.Spectrum[0] {
+		if s := pl.found.sigma(); len(c.Spectrum) == 0 || len(s) > 0 && s[0] > c.Spectrum[0] {
 			c.Spectrum = s
 		}
 	}

@@ -29,6 +29,7 @@ func (s side) part(first, n int) []byte {
 type delta struct {
 	base, tuned side
 	rows, cols  int
+	exponent    int // what a source gives is X·2^-exponent; 0 but for extreme values
 }
 
 // Dims implements linalg.Source.
@@ -63,7 +64,7 @@ func (d *delta) plane(e int) *delta {
 // holds those of the base afterwards.
 func (d *delta) row(x, base []float32, first int) {
 	n := len(x)
-	if d.base.dtype == dtype.F64 || d.tuned.dtype == dtype.F64 {
+	if d.base.dtype == dtype.F64 || d.tuned.dtype == dtype.F64 || d.exponent != 0 {
 		d.wideRow(x, base, first)
 		return
 	}
@@ -77,10 +78,9 @@ func (d *delta) row(x, base []float32, first int) {
 // wideRow is row in float64, for values that float32 would round.
 func (d *delta) wideRow(x, base []float32, first int) {
 	t, b := make([]float64, len(x)), make([]float64, len(x))
-	d.tuned.dtype.Decode64(t, d.tuned.part(first, len(x)))
-	d.base.dtype.Decode64(b, d.base.part(first, len(x)))
+	d.decode(t, b, first)
 	for i := range x {
-		x[i], base[i] = float32(t[i]-b[i]), float32(b[i])
+		x[i], base[i] = float32(math.Ldexp(t[i]-b[i], -d.exponent)), float32(b[i])
 	}
 }
 
@@ -144,17 +144,21 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 			columns[j] += float64(v)
 		}
 	}
-	columnMost := 0.0
-	for _, v := range columns {
-		columnMost = max(columnMost, v)
+	if d.extreme(s) {
+		return d.loadWide(x)
 	}
 	unit := newNoise(d.tuned.dtype).unit
 	s.noise2 *= unit
-	s.edge = noiseEdge(rowMost*unit, columnMost*unit, d.rows, d.cols)
-	if sum := s.base2 + s.delta2; math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return s, errNotFinite
-	}
+	s.edge = noiseEdge(rowMost*unit, largestOf(columns)*unit, d.rows, d.cols)
 	return s, nil
+}
+
+// largestOf returns the largest of some values above zero.
+func largestOf(x []float64) (most float64) {
+	for _, v := range x {
+		most = max(most, v)
+	}
+	return most
 }
 
 var errNotFinite = fmt.Errorf("values that are NaN or infinite")
