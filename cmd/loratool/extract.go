@@ -122,7 +122,7 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 		return fmt.Errorf("no adapter to write: %s", x.Report.Nothing())
 	}
 	x.Adapter.Base = idOf(args[0])
-	write := dialect.WriteOptions{Config: x.Config, Inputs: args, Force: o.force}
+	write := dialect.WriteOptions{Config: x.Config, Others: x.Others, Inputs: args, Force: o.force}
 	if write.Metadata, err = bound(ctx, x.Adapter, base); err != nil {
 		return err
 	}
