@@ -555,7 +555,7 @@ def survey(mapping):
             if any("auto" in p for p in found) or keys & set(mapping):
                 d["parts"] = found
             d["headed"] = isinstance(getattr(model, d.get("prefix") or " ", None), PreTrainedModel)
-            d["tied"] = {k: v for k, v in sorted(dict(getattr(cls, "_tied_weights_keys", None) or {}).items()) if k in model.state_dict() and v in model.state_dict()}
+            d["tied"] = tied(model)
             d["bare"] = bare(model)
             d["embeddings"] = numberless(path for path, m in model.named_modules() if isinstance(m, torch.nn.Embedding))
             collect(model, names, transposed, orders)
@@ -570,6 +570,12 @@ def bare(model):
     """Modules with a weight of two dimensions or more that are no layers of
     PEFT: it adapts the weight by target_parameters, or not at all."""
     return numberless(path for path, m in model.named_modules() if not isinstance(m, ADAPTED) and any(n == "weight" and p.dim() > 1 for n, p in m.named_parameters(recurse=False)))
+
+
+def tied(model):
+    """Parameters that share the values of others where the config ties them."""
+    pairs, names = model._tied_weights_keys, set(model.state_dict())
+    return {k: v for k, v in sorted(pairs.items()) if k in names and v in names} if isinstance(pairs, dict) else {}
 
 
 def numberless(paths):
