@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/internal/lowrank"
 )
@@ -43,6 +44,7 @@ type ChangedTensor struct {
 type CompareOptions struct {
 	ShapesOnly bool // read no values
 	Exclude    []string
+	Names      names.Rules
 	Seed       uint64
 	Workers    int
 	Memory     int64
@@ -54,7 +56,7 @@ const spectrumRank = 64
 
 // CompareBases compares two checkpoints tensor by tensor.
 func CompareBases(ctx context.Context, a, b *checkpoint.Checkpoint, o CompareOptions) (*BasesReport, error) {
-	p, err := PlanExtract(a, b, ExtractOptions{Rank: lowrank.Rules{Rule: lowrank.Auto()}, MaxRank: spectrumRank, Exclude: o.Exclude,
+	p, err := PlanExtract(a, b, ExtractOptions{Rank: lowrank.Rules{Rule: lowrank.Auto()}, MaxRank: spectrumRank, Exclude: o.Exclude, Names: o.Names,
 		Seed: o.Seed, Workers: o.Workers, Memory: o.Memory, Progress: o.Progress})
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
@@ -24,6 +25,7 @@ type ExtractOptions struct {
 	Include []string // patterns of modules or tensors to extract; none means all
 	Exclude []string // patterns of modules or tensors to leave out
 	Save    []string // patterns of modules to store whole (PEFT's modules_to_save)
+	Names   names.Rules
 	DType   dtype.DType
 	Exact   bool // find all singular values
 	Seed    uint64
@@ -44,13 +46,17 @@ const DefaultMemory = 512 << 20
 // An Extraction is an adapter made from two checkpoints, and how good it is.
 type Extraction struct {
 	Adapter *adapter.Adapter
-	Config  []byte // adapter_config.json to start from, or nil
+	Config  []byte   // adapter_config.json to start from, or nil
+	Others  []string // parameters of the base, as they are in memory, without factors
 	Report  ExtractReport
 }
 
-// stackConfig names the version of PEFT whose convention stacks of experts
-// follow: which way a square one lies cannot be told from its shape.
-const stackConfig = `{"peft_type": "LORA", "peft_version": "0.21.2"}`
+// stackWriter is the version of PEFT whose convention stacks of experts follow:
+// which way a square one lies cannot be told from its shape.
+const (
+	stackWriter = "0.21.2"
+	stackConfig = `{"peft_type": "LORA", "peft_version": "` + stackWriter + `"}`
+)
 
 func (o *ExtractOptions) setDefaults() {
 	if n, ok := o.Rank.Fixed(); ok && n == 0 {
@@ -120,7 +126,7 @@ type job struct {
 // PlanExtract decides what is done with every tensor.
 func PlanExtract(base, tuned *checkpoint.Checkpoint, o ExtractOptions) (*ExtractPlan, error) {
 	o.setDefaults()
-	pair, err := NewPair(base, tuned)
+	pair, err := NewPair(base, tuned, o.Names)
 	if err != nil {
 		return nil, err
 	}
@@ -134,15 +140,15 @@ func PlanExtract(base, tuned *checkpoint.Checkpoint, o ExtractOptions) (*Extract
 func (p *ExtractPlan) plan(m match) *job {
 	o := &p.options
 	j := &job{match: m, role: p.pair.role(m)}
-	names := []string{m.name, j.role.name()}
+	both := []string{m.name, j.role.name()}
 	j.rule = o.Rank.Lookup(j.role.name())
 	if j.role.why == "" && !m.tuned.DType.Float() {
 		j.role.why = "dtype " + m.tuned.DType.String()
 	}
 	switch {
-	case matches(o.Save, append(names, p.pair.module(m.name))...):
+	case matches(o.Save, append(both, p.pair.module(m.name))...):
 		j.action = save
-	case matches(o.Exclude, names...), len(o.Include) > 0 && !matches(o.Include, names...):
+	case matches(o.Exclude, both...), len(o.Include) > 0 && !matches(o.Include, both...):
 		j.action, j.why = leave, "excluded"
 	case !slices.Equal(m.base.Shape, m.tuned.Shape):
 		j.action, j.why = leave, fmt.Sprintf("shape %v became %v", m.base.Shape, m.tuned.Shape)

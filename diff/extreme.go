@@ -33,7 +33,8 @@ func (d *delta) loadWide(x []float32) (s stats, err error) {
 	n := newNoise(d.tuned.dtype)
 	err = mmap.Guard(func() {
 		for i := range d.rows {
-			d.decode(tuned, base, i*d.cols)
+			d.tuned.decode64(tuned, i*d.cols)
+			d.base.decode64(base, i*d.cols)
 			row := 0.0
 			for j, t := range tuned {
 				b, v := base[j], t-base[j]
@@ -66,12 +67,6 @@ func (d *delta) loadWide(x []float32) (s stats, err error) {
 			d.row(x[i*d.cols:(i+1)*d.cols], make([]float32, d.cols), i*d.cols)
 		}
 	})
-}
-
-// decode reads len(t) elements of both sides in float64.
-func (d *delta) decode(t, b []float64, first int) {
-	d.tuned.dtype.Decode64(t, d.tuned.part(first, len(t)))
-	d.base.dtype.Decode64(b, d.base.part(first, len(b)))
 }
 
 // variance is that of the rounding of one value.

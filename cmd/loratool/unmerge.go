@@ -16,6 +16,7 @@ import (
 )
 
 type unmergeOptions struct {
+	rules    rulesFlag
 	output   string
 	record   string
 	lossy    bool
@@ -52,6 +53,7 @@ where there are several, and says how many elements are uncertain.
 	f.StringVarP(&o.output, "output", "o", "", "`path` of the file or folder to write")
 	f.StringVar(&o.record, "record", "", "`file` that merge --record wrote")
 	f.BoolVar(&o.lossy, "lossy", false, "subtract without a record, which is not exact")
+	o.rules.add(cmd)
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
@@ -78,6 +80,10 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 	if err != nil {
 		return err
 	}
+	names, err := o.rules.read()
+	if err != nil {
+		return err
+	}
 	merged, err := checkpoint.Open(args[0], openOptions())
 	if err != nil {
 		return err
@@ -91,14 +97,14 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 	start := time.Now()
 	var plan *merge.Unmerge
 	if o.lossy {
-		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force})
+		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force, Names: names})
 	} else {
 		record, file, openErr := merge.OpenRecord(o.record)
 		if openErr != nil {
 			return openErr
 		}
 		defer file.Close()
-		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force})
+		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force, Names: names})
 	}
 	if err != nil {
 		return err
