@@ -16,8 +16,9 @@ type inverse struct {
 	record    *record.Reader // nil: without a record, to the nearest value
 	tensor    record.Tensor
 	table     record.Table
-	rows      *verbatim    // what was in the rows that were replaced, nil if none was
-	uncertain atomic.Int64 // elements for which the nearest value was taken
+	check     func(from, to int64) error // of the merged tensor's bytes, before they are used; nil: none is needed
+	rows      *verbatim                  // what was in the rows that were replaced, nil if none was
+	uncertain atomic.Int64               // elements for which the nearest value was taken
 }
 
 // restoreRow computes the base's values of a row from the merged ones. D is
@@ -302,7 +303,11 @@ func (k *worker) restoreBlocks(dst []byte, ch *change, first, last int) error {
 	v := ch.inverse
 	var x *indices
 	if v.record != nil {
-		var err error
+		width := int64(ch.out.DType.Bits() / 8)
+		err := v.check(int64(first)*width, int64(last)*width)
+		if err != nil {
+			return err
+		}
 		if x, err = v.openIndices(first/record.BlockElements, (last+record.BlockElements-1)/record.BlockElements); err != nil {
 			return err
 		}

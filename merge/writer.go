@@ -20,6 +20,7 @@ type segment struct {
 	offset int64
 	size   int64
 	raw    []byte
+	check  func(from, to int64) error // nil, or called before bytes [from, to) of raw are used
 	change *change
 	read   func(dst []byte, from int64) error // nil, or gives the bytes from an offset of the segment
 }
@@ -142,6 +143,9 @@ func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStat
 				continue
 			}
 			if s.change == nil {
+				if s.check != nil {
+					err = s.check(from-s.offset, to-s.offset)
+				}
 				copy(dst, s.raw[from-s.offset:to-s.offset])
 				continue
 			}

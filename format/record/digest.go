@@ -37,22 +37,18 @@ func Join(sums []Sum) []byte {
 
 // Digest returns the digest of a file: the SHA-256 of the sums of its pieces,
 // in hexadecimal.
-func Digest(sums []Sum) string {
-	d := sha256.Sum256(Join(sums))
+func Digest(sums []Sum) string { return DigestOf(Join(sums)) }
+
+// DigestOf is Digest of sums that are joined.
+func DigestOf(joined []byte) string {
+	d := sha256.Sum256(joined)
 	return hex.EncodeToString(d[:])
 }
 
 // Pieces returns the number of pieces of a file of so many bytes.
 func Pieces(size int64) int { return int((size + PieceBytes - 1) / PieceBytes) }
 
-// FirstDifference returns the first of the sums that is not the one joined, or
-// −1.
-func FirstDifference(sums []Sum, joined []byte) int {
-	const n = len(Sum{})
-	for i := range sums {
-		if string(sums[i][:]) != string(joined[i*n:(i+1)*n]) {
-			return i
-		}
-	}
-	return -1
+// Is reports whether s is sum i of those joined.
+func (s Sum) Is(joined []byte, i int) bool {
+	return string(s[:]) == string(joined[i*len(s):(i+1)*len(s)])
 }
