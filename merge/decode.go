@@ -286,9 +286,12 @@ func (k *worker) restore(dst []byte, ch *change, first, last int) error {
 		begin := first - skip
 		end := min(last, begin+record.BlockElements)
 		k.scratch = grow(k.scratch, (end-begin)*width)
+		finished := k.c32.finished
+		k.unfollow()
 		if err := k.restoreBlocks(k.scratch, ch, begin, end); err != nil {
 			return err
 		}
+		k.c32.finished, k.c64.finished = finished, finished
 		n := copy(dst, k.scratch[skip*width:])
 		dst, first = dst[n:], end
 	}

@@ -38,17 +38,18 @@ type computer[T linalg.Float] struct {
 	exact     exact
 	settler   settler[T]
 	fused     fused
-	slow      rowSet    // elements of the row in work that were decided exactly or must be looked at
-	at        [2]int    // row and column of the element that is probed
-	marks     marks     // of the rows in work
-	fragment  *fragment // what is recorded of the change in work; nil: nothing
-	reading   *indices  // the indices of the change that is restored
-	reader    rowReader // not nil: gets the rows, which are not computed
-	beside    []byte    // the values of a checkpoint that it gets with them
-	deltas    []float64 // and the delta
-	before    []T       // the row's delta, where finishing the row overwrites it
-	epsilon   float64   // unit roundoff of T
-	headroom  float64   // largest magnitude of a delta that cannot overflow T
+	slow      rowSet          // elements of the row in work that were decided exactly or must be looked at
+	at        [2]int          // row and column of the element that is probed
+	marks     marks           // of the rows in work
+	fragment  *fragment       // what is recorded of the change in work; nil: nothing
+	reading   *indices        // the indices of the change that is restored
+	reader    rowReader       // not nil: gets the rows, which are not computed
+	beside    []byte          // the values of a checkpoint that it gets with them
+	deltas    []float64       // and the delta
+	finished  func(bytes int) // not nil: is called when rows are complete
+	before    []T             // the row's delta, where finishing the row overwrites it
+	epsilon   float64         // unit roundoff of T
+	headroom  float64         // largest magnitude of a delta that cannot overflow T
 	addBounds func(lo, hi, w, d []T, e T)
 	update    func(w, merged, d []T) linalg.Sums
 }
@@ -112,6 +113,9 @@ func (c *computer[T]) fillPlane(dst []byte, first, last int, s *Stats) error {
 		}
 		if err := c.finishRows(part, rows, first); err != nil {
 			return err
+		}
+		if c.finished != nil {
+			c.finished(len(part))
 		}
 		dst, first = dst[len(part):], first+rows*n
 	}

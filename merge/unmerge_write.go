@@ -118,13 +118,13 @@ func (u *Unmerge) restore(ctx context.Context, w *writer, f *os.File, plan resto
 // A sumObserver sums up the chunks of a file.
 type sumObserver []record.Sum
 
-// chunk implements observer.
-func (o sumObserver) chunk(start int64, data []byte, _ []*fragment) error {
-	for at := 0; at < len(data); at += record.PieceBytes {
-		o[(start+int64(at))/record.PieceBytes] = record.SumPiece(data[at:min(at+record.PieceBytes, len(data))])
-	}
-	return nil
+// sides implements observer.
+func (o sumObserver) sides(start int64, data []byte) []side {
+	return []side{{data: data, sums: o[start/record.PieceBytes:]}}
 }
+
+// chunk implements observer.
+func (o sumObserver) chunk(int64, int, []*fragment) error { return nil }
 
 func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 	d, err := publish.CreateDir(out, u.options.Force)

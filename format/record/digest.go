@@ -19,11 +19,27 @@ type Sum [8]byte
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// A Summer sums up a piece part by part. The zero value has seen nothing.
+type Summer struct{ castagnoli, ieee uint32 }
+
+// Add goes on with the next bytes of the piece.
+func (s *Summer) Add(part []byte) {
+	s.castagnoli = crc32.Update(s.castagnoli, castagnoli, part)
+	s.ieee = crc32.Update(s.ieee, crc32.IEEETable, part)
+}
+
+// Sum returns the check sum of what was added.
+func (s *Summer) Sum() (sum Sum) {
+	binary.LittleEndian.PutUint32(sum[:], s.castagnoli)
+	binary.LittleEndian.PutUint32(sum[4:], s.ieee)
+	return sum
+}
+
 // SumPiece returns the check sum of a piece.
-func SumPiece(piece []byte) (s Sum) {
-	binary.LittleEndian.PutUint32(s[:], crc32.Checksum(piece, castagnoli))
-	binary.LittleEndian.PutUint32(s[4:], crc32.ChecksumIEEE(piece))
-	return s
+func SumPiece(piece []byte) Sum {
+	var s Summer
+	s.Add(piece)
+	return s.Sum()
 }
 
 // Join puts sums one after the other.
