@@ -34,8 +34,9 @@ func newUnmergeCmd() *cobra.Command {
 		Long: `unmerge gives back the base of a checkpoint that merge --record wrote, byte for
 byte, with the header, the order of tensors and the files beside the weights.
 The adapters are those that were merged, with the same weights, in any order.
-The digests of record, adapters and merged files are compared before anything is
-written, and those of the base before the output gets its name.
+The digests of record and adapters are compared before anything is written, those
+of the merged files piece by piece before a piece is used. The output gets its
+name when all of them, and those of the base, are right.
 
 Without a record the base cannot be known: several values of it become the same
 merged one. --lossy subtracts what was added, takes the value in the middle
