@@ -132,7 +132,7 @@ var below = map[string][]string{
 		"format/rule",
 	},
 	"spec/internal/vectors": {
-		"merge", "format/dialect", "format/checkpoint",
+		"merge", "format/dialect", "format/checkpoint", "format/dtype", "format/record",
 	},
 	"format/normalize": {
 		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note",

@@ -8,9 +8,11 @@ import (
 	"strings"
 )
 
-func sum(b []byte) string {
+func sum(b []byte) string { return hex.EncodeToString(digestOf(b)) }
+
+func digestOf(b []byte) []byte {
 	s := sha256.Sum256(b)
-	return hex.EncodeToString(s[:])
+	return s[:]
 }
 
 // row is an entry of lora.base.tensors.

@@ -52,14 +52,8 @@ func merged(files map[string][]byte) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	for name, data := range files {
-		full := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(full), 0o777); err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(full, data, 0o666); err != nil {
-			return "", err
-		}
+	if err := writeFiles(dir, files); err != nil {
+		return "", err
 	}
 	base, err := checkpoint.Open(filepath.Join(dir, "base"), checkpoint.Options{})
 	if err != nil {
