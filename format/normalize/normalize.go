@@ -81,6 +81,7 @@ type normalizer struct {
 	p       *validate.Profile
 	o       Options
 	scaling float64           // that every module is to have; 0: its own
+	alpha   float64           // that every module is to have, whatever its rank; 0: no such
 	rank    int               // that every module is to have; 0: its own
 	widen   bool              // factors become F32
 	source  []*adapter.Module // of the adapter, split
@@ -94,10 +95,15 @@ func own(m *adapter.Module) float64 { return m.Scaling() / m.Multiplicity }
 // choose decides which scaling and rank all modules get: the most common
 // scaling, so that most factors stay as they are, and the largest rank.
 func (n *normalizer) choose() {
+	alphas := n.p.Limited("PF006") && n.p.RanksFromTensors
 	count, best := map[float64]int{}, 1.0
 	for _, m := range n.source {
 		n.rank = max(n.rank, m.Rank)
-		if s := own(m); s > 0 {
+		s := own(m)
+		if alphas {
+			s = alphaFor(s, m.Rank)
+		}
+		if s > 0 {
 			if count[s]++; count[s] > count[best] || count[s] == count[best] && s < best {
 				best = s
 			}
@@ -110,6 +116,8 @@ func (n *normalizer) choose() {
 	switch {
 	case n.p.Limited("PF019"):
 		n.scaling = 1
+	case alphas:
+		n.alpha = best
 	case n.p.Limited("PF006"):
 		n.scaling = best
 	}
@@ -121,12 +129,23 @@ func (n *normalizer) choose() {
 	n.widen = n.widen && slices.ContainsFunc(n.source, func(m *adapter.Module) bool { return m.B.DType.Bits() < 32 })
 }
 
+// target is the scaling that a module is to have.
+func (n *normalizer) target(m *adapter.Module) float64 {
+	switch {
+	case n.alpha != 0:
+		return n.alpha / float64(max(m.Rank, n.rank))
+	case n.scaling != 0:
+		return n.scaling
+	}
+	return own(m)
+}
+
 // factor is what B is multiplied with.
 func (n *normalizer) factor(m *adapter.Module) float64 {
-	if n.scaling == 0 || own(m) == n.scaling {
-		return 1
+	if s := n.target(m); own(m) != s {
+		return own(m) / s
 	}
-	return own(m) / n.scaling
+	return 1
 }
 
 // module makes the module of the output.
@@ -155,10 +174,10 @@ func (n *normalizer) module(m *adapter.Module) error {
 		pad(&c, n.rank)
 		n.report.Padded++
 	}
-	if s := own(m); n.scaling != 0 || n.p.Limited("PF007") || c.Rank != m.Rank {
-		if n.scaling != 0 {
-			s = n.scaling
-		}
+	switch s := n.target(m); {
+	case n.alpha != 0:
+		c.Rule, c.Alpha = adapter.AlphaOverRank, n.alpha
+	case n.scaling != 0 || n.p.Limited("PF007") || c.Rank != m.Rank:
 		c.Rule, c.Alpha = adapter.AlphaOverRank, alphaFor(s, c.Rank)
 	}
 	n.modules = append(n.modules, &c)
