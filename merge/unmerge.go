@@ -19,6 +19,9 @@ import (
 // UnmergeOptions change what NewUnmerge makes.
 type UnmergeOptions struct {
 	Force bool // replaces an output that exists
+	// AllowBaseMismatch restores a base that an adapter is not bound to, as
+	// Options.AllowBaseMismatch merged into it.
+	AllowBaseMismatch bool
 	// Progress is called from several goroutines with the bytes done since the
 	// last call, of as many as Unmerge.Bytes says. May be nil.
 	Progress func(bytes int64)

@@ -98,6 +98,9 @@ func (u *Unmerge) writeFile(ctx context.Context, out string) error {
 	if err := u.merged.Unchanged(); err != nil {
 		return err
 	}
+	if err := u.checkBindings(ctx, f.Handle().Name()); err != nil {
+		return err
+	}
 	return f.Commit()
 }
 
@@ -150,6 +153,9 @@ func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err := u.checkBindings(ctx, d.Path("")); err != nil {
+		return err
 	}
 	return d.Commit()
 }

@@ -22,6 +22,8 @@ type unmergeOptions struct {
 	json     bool
 	force    bool
 	progress string
+
+	allowMismatch bool
 }
 
 func newUnmergeCmd() *cobra.Command {
@@ -54,6 +56,7 @@ where there are several, and says how many elements are uncertain.
 	f.BoolVar(&o.lossy, "lossy", false, "subtract without a record, which is not exact")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
+	f.BoolVar(&o.allowMismatch, "allow-base-mismatch", false, "restore a base that an adapter is not bound to")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
@@ -91,14 +94,14 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 	start := time.Now()
 	var plan *merge.Unmerge
 	if o.lossy {
-		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force})
+		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force, AllowBaseMismatch: o.allowMismatch})
 	} else {
 		record, file, openErr := merge.OpenRecord(o.record)
 		if openErr != nil {
 			return openErr
 		}
 		defer file.Close()
-		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force})
+		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force, AllowBaseMismatch: o.allowMismatch})
 	}
 	if err != nil {
 		return err

@@ -5,12 +5,14 @@
 package normalize
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/binding"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
@@ -251,19 +253,30 @@ func (n *normalizer) write() error {
 	if broken := n.p.Broken(n.f, &a); broken != nil {
 		return &rule.Unsupported{File: n.f.Source, Rule: broken.Rule, What: fmt.Sprintf("for %s, %v", n.p.Program, broken.Err), Hint: rule.Cure(broken.Rule)}
 	}
-	metadata := map[string]string{}
-	for _, p := range n.f.Weights.Header().Metadata() {
-		if p.Key != note.KeyTensors && p.Key != note.KeyModules { // they are of the old factors
-			metadata[p.Key] = p.Value
-		}
+	metadata, err := n.binding(&a)
+	if err != nil {
+		return err
 	}
 	targets := n.f.Field("target_modules")
-	err := dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, KeepTargets: n.report.Added+n.report.Split == 0 && targets != "" && targets != "null",
+	err = dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, From: n.f, KeepTargets: n.report.Added+n.report.Split == 0 && targets != "" && targets != "null",
 		Metadata: metadata, Inputs: []string{n.f.Source}, Force: n.o.Force})
 	if err != nil {
 		return err
 	}
 	return n.readBack()
+}
+
+// binding binds what is written to the base, where other modules than before
+// are bound to it.
+func (n *normalizer) binding(a *adapter.Adapter) (map[string]string, error) {
+	if n.o.Base == nil || !n.f.Bound() || n.report.Added+n.report.Split == 0 {
+		return nil, nil
+	}
+	if err := binding.Check(context.Background(), n.f.Adapter, n.o.Base, binding.Options{}); err != nil {
+		return nil, err
+	}
+	weights, err := binding.Compute(context.Background(), a, n.o.Base, binding.Options{})
+	return (&note.Notes{Base: weights}).Metadata(), err
 }
 
 // readBack makes sure that what a reader gets is what was proven.
