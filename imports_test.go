@@ -132,11 +132,11 @@ var below = map[string][]string{
 		"format/rule",
 	},
 	"spec/internal/vectors": {
-		"merge", "format/dialect", "format/checkpoint",
+		"merge", "format/dialect", "format/checkpoint", "format/dtype", "format/record",
 	},
 	"format/normalize": {
 		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note",
-		"format/rule",
+		"format/rule", "format/binding",
 	},
 	"format/validate": {
 		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",

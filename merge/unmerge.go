@@ -20,6 +20,9 @@ import (
 type UnmergeOptions struct {
 	Force bool          // replaces an output that exists
 	Names adapter.Rules // as Options.Names, of the merge
+	// AllowBaseMismatch restores a base that an adapter is not bound to, as
+	// Options.AllowBaseMismatch merged into it.
+	AllowBaseMismatch bool
 	// Progress is called from several goroutines with the bytes done since the
 	// last call, of as many as Unmerge.Bytes says. May be nil.
 	Progress func(bytes int64)

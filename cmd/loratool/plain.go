@@ -114,7 +114,7 @@ func runPlain(ctx context.Context, path string, o plainOptions, stdout, stderr i
 	verb := "would write"
 	if !o.dryRun {
 		verb = "wrote"
-		write := dialect.WriteOptions{Config: a.Config, PlainInit: true, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source, origin}, Force: o.force}
+		write := dialect.WriteOptions{Config: a.Config, From: a, PlainInit: true, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source, origin}, Force: o.force}
 		if err := dialect.WritePEFT(o.output, out, write); err != nil {
 			return err
 		}

@@ -23,6 +23,8 @@ type unmergeOptions struct {
 	json     bool
 	force    bool
 	progress string
+
+	allowMismatch bool
 }
 
 func newUnmergeCmd() *cobra.Command {
@@ -57,6 +59,7 @@ where there are several, and says how many elements are uncertain.
 	o.rules.add(cmd)
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
+	f.BoolVar(&o.allowMismatch, "allow-base-mismatch", false, "restore a base that an adapter is not bound to")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
@@ -98,14 +101,14 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 	start := time.Now()
 	var plan *merge.Unmerge
 	if o.lossy {
-		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force, Names: names})
+		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force, AllowBaseMismatch: o.allowMismatch, Names: names})
 	} else {
 		record, file, openErr := merge.OpenRecord(o.record)
 		if openErr != nil {
 			return openErr
 		}
 		defer file.Close()
-		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force, Names: names})
+		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force, AllowBaseMismatch: o.allowMismatch, Names: names})
 	}
 	if err != nil {
 		return err
