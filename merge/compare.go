@@ -101,7 +101,7 @@ func (c *comparison) row(ch *change, w, merged, want []byte, d []float64, coarse
 		}
 		x := valueAt(ch.in, w, j)
 		t := x + d[j]
-		c.float32 = c.float32 && nearestCell(out, have).meets(t, coarse+math.Abs(t)*0x1p-23)
+		c.float32 = c.float32 && nearestCell(out, have).meets(t, coarse+float64(math.Abs(t)*0x1p-23))
 	}
 }
 
@@ -140,5 +140,5 @@ func (c *computer[T]) readRow(source []byte, d []T, bound float64, row, col int)
 	}
 	width := ch.out.DType.Bits() / 8
 	at := int(ch.elementIndex(c.plane, row, col)) * width
-	return c.reader(source, c.beside[at:at+len(d)*width], c.deltas, bound*1.001+smallest[T](), bound*1.001*(0x1p-24/c.epsilon)+smallest[T](), c.plane, row, col)
+	return c.reader(source, c.beside[at:at+len(d)*width], c.deltas, slack[T](bound), slack[T](bound*(0x1p-24/c.epsilon)), c.plane, row, col)
 }

@@ -67,7 +67,7 @@ func (c *computer[T]) restoreRow(out, merged []byte, d []T, at place) error {
 func (c *computer[T]) subtractHalf(out, merged []byte, d []float32, at place) bool {
 	f := &c.fused
 	f.lanes = dtype.Lanes{}
-	e := float32(at.bound*1.001 + smallest[T]())
+	e := float32(slack[T](at.bound))
 	words := grow(c.words, (len(d)+15)/16)
 	c.words = words
 	c.change.in.AddRound32(out, merged, d, e, words, &f.lanes)
@@ -85,7 +85,7 @@ func (c *computer[T]) subtractHalf(out, merged []byte, d []float32, at place) bo
 func (c *computer[T]) subtract(out, merged []byte, d []T, at place) {
 	v := c.w[:len(d)]
 	decode(c.change.in, v, merged)
-	c.addBounds(c.lo[:len(d)], c.hi[:len(d)], v, d, T(at.bound*1.001+smallest[T]()))
+	c.addBounds(c.lo[:len(d)], c.hi[:len(d)], v, d, T(slack[T](at.bound)))
 	c.settleRestored(out, merged, at)
 }
 
@@ -105,12 +105,12 @@ func (c *computer[T]) subtractRandom(out, merged []byte, d []T, at place) {
 		v, inner, outer := gaps(ch.in, value)
 		// The values around M, where they are closer toward zero, lie within
 		// the cell of the wider spacing.
-		x := v + (u-0.5)*max(inner, outer)
+		x := v + float64((u-0.5)*max(inner, outer))
 		if value&ch.in.SignBit() != 0 {
 			x = -x
 		}
 		t := x + float64(d[j])
-		e := at.bound*1.001 + (math.Abs(x)+math.Abs(t))*0x1p-50 + smallest[T]()
+		e := slack[T](at.bound) + float64((math.Abs(x)+math.Abs(t))*0x1p-50)
 		c.lo[j], c.hi[j] = T(t-e), T(t+e)
 	}
 	c.settleRestored(out, merged, at)
@@ -132,7 +132,7 @@ func (c *computer[T]) settleRestored(out, merged []byte, at place) {
 func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
 	p := &c.marks.p
 	for _, j := range c.marks.slow {
-		first, last, ok := p.half(uint64(binary.LittleEndian.Uint16(merged[2*j:])), -float64(d[j]), at.bound*1.001+smallest[T]())
+		first, last, ok := p.half(uint64(binary.LittleEndian.Uint16(merged[2*j:])), -float64(d[j]), slack[T](at.bound))
 		if !ok || c.change.inverse.record == nil {
 			if err := c.restoreElement(int(j), out, merged, -float64(d[j]), at); err != nil {
 				return err

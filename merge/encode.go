@@ -132,7 +132,7 @@ func (c *computer[T]) markHalves(source, out []byte, d []T, at place) error {
 	row := c.marks.rows[at.line]
 	for _, j := range c.marks.slow {
 		w, m := int64(binary.LittleEndian.Uint16(source[2*j:])), uint64(binary.LittleEndian.Uint16(out[2*j:]))
-		first, last, ok := p.half(m, float64(d[j]), at.bound*1.001+smallest[T]())
+		first, last, ok := p.half(m, float64(d[j]), slack[T](at.bound))
 		if !ok {
 			c.marks.rows[at.line] = row
 			if err := c.markElement(int(j), source, out, float64(d[j]), at); err != nil {
@@ -165,7 +165,7 @@ func (p *prober) half(merged uint64, d, e float64) (first, last int64, ok bool) 
 	if m > 0 {
 		low = p.out.After(m - 1)
 	}
-	e += (high + math.Abs(d)) * 0x1p-50
+	e += float64((high + math.Abs(d)) * 0x1p-50)
 	low, high = low-d, high-d
 	first, last = p.grid.Ceil(low-e), p.grid.Floor(high+e)
 	ok = first == p.grid.Ceil(low+e) && last == p.grid.Floor(high-e)

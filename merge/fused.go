@@ -61,7 +61,7 @@ func (c *computer[T]) settleFused(dst, src []byte, delta float64, row, col int, 
 	}
 	c.settleElement(dst, row, col, w)
 	after := c.value(dst)
-	u.Dot += (after - before) * delta
+	u.Dot += float64((after - before) * delta)
 	u.Changed += changes(w, after) - changes(w, before)
 }
 

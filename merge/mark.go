@@ -78,7 +78,7 @@ func (c *computer[T]) probe(bits uint64, row, col int, d, bound float64) *prober
 		gain, radius = c.change.dora.scaleOf(row, col)
 	}
 	p := &c.marks.p
-	p.start(c.cellOf(bits, row, col), gain, radius, d, bound*1.001+smallest[T]())
+	p.start(c.cellOf(bits, row, col), gain, radius, d, slack[T](bound))
 	c.at = [2]int{row, col}
 	return p
 }

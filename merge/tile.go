@@ -171,7 +171,7 @@ func (c *computer[T]) delta(row, rows, col, cols int) error {
 			// |Σ_k l_k r_k computed − exact| ≤ (rank+1) u ‖l‖‖r‖ for one chain of
 			// fused operations and one rounding of each l_k (Higham 2002,
 			// section 3.1), plus one rounding for adding each term.
-			c.bounds[j] += float64(l.rank+len(c.laid)+3) * c.epsilon * n * l.maxNorm
+			c.bounds[j] += float64(float64(l.rank+len(c.laid)+3) * c.epsilon * n * l.maxNorm)
 		}
 		a := linalg.Mat[T]{Data: c.left, Rows: rows, Cols: l.rank, RowStride: l.rank, ColStride: 1}
 		if !written {
@@ -194,7 +194,7 @@ func (c *computer[T]) delta(row, rows, col, cols int) error {
 func norm[T linalg.Float](x []T) float64 {
 	sum := 0.0
 	for _, v := range x {
-		sum += float64(v) * float64(v)
+		sum += float64(float64(v) * float64(v))
 	}
 	return math.Sqrt(sum)
 }
@@ -207,11 +207,15 @@ func smallest[T linalg.Float]() float64 {
 	return 0x1p-1060
 }
 
+// slack widens the error bound of a delta by what computing the bound may have
+// lost.
+func slack[T linalg.Float](bound float64) float64 { return float64(bound*1.001) + smallest[T]() }
+
 // row rounds one row of the block.
 func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int, s *Stats) error {
 	ch := c.change
 	plain := len(c.laid) > 0 && bound <= c.headroom*c.epsilon && ch.out.DType != dtype.F64
-	e := T(bound*1.001 + smallest[T]())
+	e := T(slack[T](bound))
 	if d, ok := any(d).([]float32); ok && plain && ch.fusible() && c.fusedRow(out, source, d, float32(e), row, col, s) {
 		return nil
 	}
@@ -317,9 +321,9 @@ func slowUpdate[T linalg.Float](w, merged, d []T) (u linalg.Sums) {
 		if math.IsNaN(x) || math.IsInf(x, 0) {
 			continue
 		}
-		u.W2 += x * x
-		u.Dot += (y - x) * z
-		u.D2 += z * z
+		u.W2 += float64(x * x)
+		u.Dot += float64((y - x) * z)
+		u.D2 += float64(z * z)
 		if x != y {
 			u.Changed++
 		}
