@@ -92,18 +92,13 @@ func (b *Backend) AttnFwd(o, stat, q, k, v backend.Mat, segments []backend.Segme
 // rest. It returns the largest scaled score and the sum of exponentials.
 func softmax(row []float32, lo, hi int, scale float32) (top, sum float32) {
 	x := row[lo:hi]
-	top = float32(linalg.Max(x) * scale)
+	k := best()
+	top = float32(k.most(x) * scale)
 	sum = linalg.ExpSum(x, x, scale, top)
-	scaleRow(x, 1/sum)
+	k.scale(x, 1/sum)
 	clear(row[:lo])
 	clear(row[hi:])
 	return top, sum
-}
-
-func scaleRow(x []float32, f float32) {
-	for i := range x {
-		x[i] *= f
-	}
 }
 
 // AttnBwd is the gradient of AttnFwd. Scores are computed again; with D_i =
@@ -149,13 +144,7 @@ func (g *gradients) block(s share, buf []float32, head, from, rows int) {
 func scoreGrad(p, ds []float32, lo, hi int, scale, top, sum, d float32) {
 	x := p[lo:hi]
 	linalg.ExpSum(x, x, scale, top)
-	r := 1 / sum
-	g := ds[lo:hi]
-	for j, e := range x {
-		e *= r
-		x[j] = e
-		g[j] = float32(e*(g[j]-d)) * scale
-	}
+	best().scoreGrad(x, ds[lo:hi], 1/sum, d, scale)
 	for _, row := range [][]float32{p, ds} {
 		clear(row[:lo])
 		clear(row[hi:])
