@@ -17,6 +17,7 @@ func main() {
 			expSum(v)
 		}
 	}
+	narrowTile(avx512F32, avx512F32.maxRows)
 	packEight()
 	build.Generate()
 }

@@ -19,6 +19,7 @@ import (
 type Backend struct {
 	workers int
 	scratch sync.Pool // of *[]float32
+	packs   sync.Pool // of *factors
 }
 
 var _ backend.Backend = (*Backend)(nil)
