@@ -21,6 +21,7 @@ func main() {
 		normSum(s)
 		normGrad(s)
 		scoreGrad(s)
+		dot(s)
 	}
 	Generate()
 }

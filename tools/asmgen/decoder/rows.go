@@ -147,3 +147,14 @@ func scoreGrad(s set) {
 		})
 	}, nothing)
 }
+
+func dot(s set) {
+	n, r := s.begin("dot", "", []string{"x", "y", "lanes"}, "\tlanes[i mod 16] += x[i]*y[i]")
+	acc := map[int]VecVirtual{}
+	s.each(func(at int) { acc[at] = s.load(Mem{Base: r[2].base, Disp: at}) })
+	s.loop(n, r[0].i, func() {
+		s.each(func(at int) { VADDPS(s.mul(r[1].at(at), s.load(r[0].at(at))), acc[at], acc[at]) })
+	}, func() {
+		s.each(func(at int) { VMOVUPS(acc[at], Mem{Base: r[2].base, Disp: at}) })
+	})
+}

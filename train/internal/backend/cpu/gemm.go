@@ -6,8 +6,15 @@ import (
 )
 
 // Gemm packs op(A) once for all products. Frozen right-hand factors are
-// decoded block by block on the way into the packed panels.
+// decoded block by block on the way into the packed panels. A single row
+// is multiplied without packing.
 func (b *Backend) Gemm(a backend.Mat, ta bool, products ...backend.Product) {
+	if !ta && a.Rows == 1 && !a.Empty() && a.Mem.(*mem).values != nil {
+		for _, p := range products {
+			b.vector(values(a).row(0), p)
+		}
+		return
+	}
 	left, release := b.left(a)
 	defer release()
 	if ta {

@@ -165,3 +165,22 @@ func (i isa) scoreGrad(x, g []float32, inverse, d, scale float32) {
 		g[j] = float32(x[j]*(g[j]-d)) * scale
 	}
 }
+
+// dot returns Σ x·y: the product of element j goes to lane j mod 16, and the
+// lanes are added by halves.
+func (i isa) dot(x, y []float32) float32 {
+	var sums [lanes]float32
+	n := i.whole(len(x))
+	if n > 0 {
+		dotPart(i, x[:n], y[:n], &sums)
+	}
+	for j := n; j < len(x); j++ {
+		sums[j%lanes] += float32(x[j] * y[j])
+	}
+	for h := lanes / 2; h > 0; h /= 2 {
+		for l := range h {
+			sums[l] += sums[l+h]
+		}
+	}
+	return sums[0]
+}

@@ -78,3 +78,11 @@ func scoreGradPart(i isa, x, g []float32, inverse, d, scale float32) {
 	}
 	scoreGradAVX2(len(x), &x[0], &g[0], inverse, d, scale)
 }
+
+func dotPart(i isa, x, y []float32, sums *[lanes]float32) {
+	if i == avx512 {
+		dotAVX512(len(x), &x[0], &y[0], &sums[0])
+		return
+	}
+	dotAVX2(len(x), &x[0], &y[0], &sums[0])
+}

@@ -25,3 +25,5 @@ func normGradPart(isa, []float32, []float32, []float32, []float32, float32, floa
 }
 
 func scoreGradPart(isa, []float32, []float32, float32, float32, float32) { panic("cpu: no assembly") }
+
+func dotPart(isa, []float32, []float32, *[lanes]float32) { panic("cpu: no assembly") }

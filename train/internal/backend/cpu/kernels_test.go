@@ -55,6 +55,7 @@ func kernelResults(i isa, n int, odd bool) map[string][]uint32 {
 	kernel("normGrad", func(a, b, c, d []float32) { i.normGrad(a, b, c, d, 0.1, 0.7, 0.2, 0.3) })
 	kernel("scoreGrad", func(a, b, _, _ []float32) { i.scoreGrad(a, b, 0.1, 0.7, 0.2) })
 	all["most"] = bitsOf([]float32{i.most(a)})
+	all["dot"] = bitsOf([]float32{i.dot(a, b)})
 	all["normSum"] = bitsOf([]float32{float32(i.normSum(a, b, c, 0.1, 0.7))})
 	return all
 }

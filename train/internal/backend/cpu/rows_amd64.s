@@ -265,6 +265,30 @@ done:
 	VZEROUPPER
 	RET
 
+// func dotAVX512(n int, x *float32, y *float32, lanes *float32)
+// Requires: AVX, AVX512F
+TEXT ·dotAVX512(SB), NOSPLIT, $0-32
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), DX
+	MOVQ    y+16(FP), BX
+	MOVQ    lanes+24(FP), SI
+	VMOVUPS (SI), Z0
+	XORQ    CX, CX
+
+loop:
+	CMPQ    CX, AX
+	JGE     done
+	VMOVUPS (DX)(CX*4), Z1
+	VMULPS  (BX)(CX*4), Z1, Z1
+	VADDPS  Z1, Z0, Z0
+	ADDQ    $+16, CX
+	JMP     loop
+
+done:
+	VMOVUPS Z0, (SI)
+	VZEROUPPER
+	RET
+
 // func addScaledAVX2(n int, y *float32, x *float32, f float32)
 // Requires: AVX
 TEXT ·addScaledAVX2(SB), NOSPLIT, $0-28
@@ -596,5 +620,34 @@ loop:
 	JMP     loop
 
 done:
+	VZEROUPPER
+	RET
+
+// func dotAVX2(n int, x *float32, y *float32, lanes *float32)
+// Requires: AVX
+TEXT ·dotAVX2(SB), NOSPLIT, $0-32
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), DX
+	MOVQ    y+16(FP), BX
+	MOVQ    lanes+24(FP), SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	XORQ    CX, CX
+
+loop:
+	CMPQ    CX, AX
+	JGE     done
+	VMOVUPS (DX)(CX*4), Y2
+	VMULPS  (BX)(CX*4), Y2, Y2
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS 32(DX)(CX*4), Y2
+	VMULPS  32(BX)(CX*4), Y2, Y2
+	VADDPS  Y2, Y1, Y1
+	ADDQ    $+16, CX
+	JMP     loop
+
+done:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
 	VZEROUPPER
 	RET

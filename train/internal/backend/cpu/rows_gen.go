@@ -71,6 +71,13 @@ func normGradAVX512(n int, dx *float32, dy *float32, x *float32, gamma *float32,
 //go:noescape
 func scoreGradAVX512(n int, x *float32, ds *float32, inverse float32, d float32, scale float32)
 
+// dotAVX512 computes, for n a multiple of 16, every product rounded,
+//
+//	lanes[i mod 16] += x[i]*y[i]
+//
+//go:noescape
+func dotAVX512(n int, x *float32, y *float32, lanes *float32)
+
 // addScaledAVX2 computes, for n a multiple of 16, every product rounded,
 //
 //	y[i] += x[i]*f
@@ -137,3 +144,10 @@ func normGradAVX2(n int, dx *float32, dy *float32, x *float32, gamma *float32, m
 //
 //go:noescape
 func scoreGradAVX2(n int, x *float32, ds *float32, inverse float32, d float32, scale float32)
+
+// dotAVX2 computes, for n a multiple of 16, every product rounded,
+//
+//	lanes[i mod 16] += x[i]*y[i]
+//
+//go:noescape
+func dotAVX2(n int, x *float32, y *float32, lanes *float32)
