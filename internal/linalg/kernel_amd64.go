@@ -85,6 +85,16 @@ func tileBF16(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
 	}
 }
 
+// narrow32 runs the assembly kernel of i for the first half of the columns of
+// a tile of rows rows, if there is one.
+func narrow32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) (done bool) {
+	if i != avx512 || rows != 12 {
+		return false
+	}
+	tile12x16f32AVX512(k, a, b, c, ldc, accumulate)
+	return true
+}
+
 // tile64 runs the assembly kernel of i for a tile of rows rows.
 func tile64(i isa, rows, k int, a, b, c *float64, ldc int, accumulate bool) {
 	switch {

@@ -258,6 +258,17 @@ func update64AVX2(n int, w *float64, merged *float64, d *float64, sums *float64)
 // peak64AVX2 does n rounds of 12 independent fused multiply-adds of registers.
 func peak64AVX2(n int)
 
+// tile12x16f32AVX512 computes
+//
+//	for i in 0…11, j in 0…15:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = fma(a[l*12+i], b[l*32+j], acc)
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile12x16f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
 // tile12x32f32PairsAVX512 computes
 //
 //	for i in 0…11, j in 0…31:

@@ -17,6 +17,7 @@ func main() {
 			expSum(v)
 		}
 	}
+	narrowTile(avx512F32, avx512F32.maxRows)
 	for _, v := range []vector{avx512Pairs, avx512Flush, avx2Flush} {
 		for rows := v.maxRows; rows > 0; rows -= v.rowStep {
 			tile(v, rows)

@@ -20,6 +20,7 @@ type Backend struct {
 	workers int
 	exact   bool
 	scratch sync.Pool // of *[]float32
+	packs   sync.Pool // of *factors
 }
 
 var _ backend.Backend = (*Backend)(nil)

@@ -7,18 +7,23 @@ import (
 )
 
 // Gemm packs op(A) once for all products in float32 and once for those with
-// frozen BF16 weights, which are linalg.ProductsBF16; see SetExact. Other frozen right-hand factors are decoded block
-// by block on the way into the packed panels.
+// frozen BF16 weights, which are linalg.ProductsBF16; see SetExact. Other
+// frozen right-hand factors are decoded block by block on the way into the
+// packed panels. In float32 a single row is multiplied without packing.
 func (b *Backend) Gemm(a backend.Mat, ta bool, products ...backend.Product) {
+	single := !ta && a.Rows == 1 && !a.Empty() && a.Mem.(*mem).values != nil
 	var terms []linalg.Term[float32]
 	var terms16 []linalg.BF16Term
 	for _, p := range products {
-		c := writable(p.C).linalg()
-		if m, ok := frozenBF16(p.B); ok && !ta && !b.exact {
-			terms16 = append(terms16, linalg.BF16Term{C: c, B: m, TB: p.TB, Add: p.Add})
-			continue
+		m, ok := frozenBF16(p.B)
+		switch {
+		case ok && !ta && !b.exact:
+			terms16 = append(terms16, linalg.BF16Term{C: writable(p.C).linalg(), B: m, TB: p.TB, Add: p.Add})
+		case single:
+			b.vector(values(a).row(0), p)
+		default:
+			terms = append(terms, linalg.Term[float32]{C: writable(p.C).linalg(), B: factor(p.B, p.TB), Add: p.Add})
 		}
-		terms = append(terms, linalg.Term[float32]{C: c, B: factor(p.B, p.TB), Add: p.Add})
 	}
 	left, release := b.left(a)
 	defer release()

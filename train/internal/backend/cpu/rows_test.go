@@ -32,7 +32,12 @@ func product64(a []float64, m, k int, ta bool, b []float64, n int, tb bool, c []
 // Products with both factors in every dtype that a base may have, transposed
 // or not, added or not, on views.
 func TestGemm(t *testing.T) {
-	const m, k, n = 13, 37, 29
+	testGemm(t, 13)
+	testGemm(t, 1)
+}
+
+func testGemm(t *testing.T, m int) {
+	const k, n = 37, 29
 	for _, d := range []dtype.DType{dtype.F32, dtype.BF16, dtype.F16} {
 		for _, ta := range []bool{false, true} {
 			for _, tb := range []bool{false, true} {
