@@ -16,7 +16,8 @@ type Certificate struct {
 	Kind       string    `json:"kind"`
 	Shape      []int     `json:"shape"`
 	Rank       int       `json:"rank"`
-	FullRank   bool      `json:"full_rank,omitempty"` // the rule asks for a rank above MaxRank, where it is cut, or for factors larger than Δ
+	FullRank   bool      `json:"full_rank,omitempty"` // Δ has no low rank: the rule asks for more than MaxRank or for factors larger than Δ, or more is left than noise
+	Stochastic bool      `json:"stochastic,omitempty"` // the noise is that of stochastic rounding; for the rule auto
 	Relative   float64   `json:"relative"`            // ‖Δ‖/‖W‖
 	Norm       float64   `json:"delta_norm"`          // ‖Δ‖
 	Error      float64   `json:"error"`               // ‖Δ − s·B·A‖/‖Δ‖
@@ -48,7 +49,7 @@ func (r role) name() string {
 func (c *Certificate) add(s stats, t *truncation, error2, next float64) {
 	c.delta2, c.base2, c.noise2, c.error2 = c.delta2+s.delta2, c.base2+s.base2, c.noise2+s.noise2, c.error2+error2
 	c.NoiseEdge, c.Next = max(c.NoiseEdge, s.edge), max(c.Next, next)
-	c.FullRank = c.FullRank || t.full
+	c.FullRank, c.Stochastic = c.FullRank || t.full, c.Stochastic || t.stochastic
 	if s := t.sigma(); len(c.Spectrum) == 0 || len(s) > 0 && s[0] > c.Spectrum[0] {
 		c.Spectrum = s
 	}

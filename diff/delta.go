@@ -128,9 +128,13 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	}
 	height := max(16, (d.rows+maxPanels-1)/maxPanels)
 	panels := make([]panelStats, (d.rows+height-1)/height)
+	var grid dtype.DType
+	if err := mmap.Guard(func() { grid = d.tuned.grid() }); err != nil {
+		return s, err
+	}
 	err = linalg.Split(workers, d.rows, height, func(buf *[]float32, first, n int) error {
 		p := &panels[first/height]
-		return mmap.Guard(func() { d.panel(p, x, buf, first, n) })
+		return mmap.Guard(func() { d.panel(p, newNoise(grid), x, buf, first, n) })
 	})
 	if err != nil {
 		return s, err
@@ -147,7 +151,7 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	if d.extreme(s) {
 		return d.loadWide(x)
 	}
-	unit := newNoise(d.tuned.dtype).unit
+	unit := newNoise(grid).unit
 	s.noise2 *= unit
 	s.edge = noiseEdge(rowMost*unit, largestOf(columns)*unit, d.rows, d.cols)
 	return s, nil
@@ -164,13 +168,12 @@ func largestOf(x []float64) (most float64) {
 var errNotFinite = fmt.Errorf("values that are NaN or infinite")
 
 // panel measures n rows from first on.
-func (d *delta) panel(p *panelStats, x []float32, buf *[]float32, first, n int) {
+func (d *delta) panel(p *panelStats, n2 noise, x []float32, buf *[]float32, first, n int) {
 	if cap(*buf) < 3*d.cols {
 		*buf = make([]float32, 3*d.cols)
 	}
 	row, base, tuned := (*buf)[:d.cols], (*buf)[d.cols:2*d.cols], (*buf)[2*d.cols:3*d.cols]
 	p.columns = make([]float32, d.cols)
-	n2 := newNoise(d.tuned.dtype)
 	for i := first; i < first+n; i++ {
 		if x != nil {
 			row = x[i*d.cols : (i+1)*d.cols]

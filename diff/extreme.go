@@ -30,7 +30,7 @@ func (d *delta) extreme(s stats) bool {
 func (d *delta) loadWide(x []float32) (s stats, err error) {
 	tuned, base := make([]float64, d.cols), make([]float64, d.cols)
 	columns, rowMost, most := make([]float64, d.cols), 0.0, 0.0
-	n := newNoise(d.tuned.dtype)
+	n := newNoise(d.tuned.grid())
 	err = mmap.Guard(func() {
 		for i := range d.rows {
 			d.decode(tuned, base, i*d.cols)
