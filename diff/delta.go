@@ -153,7 +153,7 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	}
 	unit := newNoise(grid).unit
 	s.noise2 *= unit
-	s.edge = noiseEdge(rowMost*unit, largestOf(columns)*unit, d.rows, d.cols)
+	s.edge = resolved(noiseEdge(rowMost*unit, largestOf(columns)*unit, d.rows, d.cols), s.delta2)
 	return s, nil
 }
 

@@ -54,7 +54,7 @@ func (d *delta) loadWide(x []float32) (s stats, err error) {
 	if sum := s.base2 + s.delta2; math.IsNaN(sum) || math.IsInf(sum, 0) {
 		return s, errNotFinite
 	}
-	s.edge = noiseEdge(rowMost, largestOf(columns), d.rows, d.cols)
+	s.edge = resolved(noiseEdge(rowMost, largestOf(columns), d.rows, d.cols), s.delta2)
 	if most > 0 {
 		d.exponent = math.Ilogb(most) / 2 * 2
 	}

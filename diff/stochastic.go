@@ -115,7 +115,7 @@ func (d *delta) stochastic(workers int, left, right linalg.Mat[float32], expecte
 	q := sum.all.square / (sum.all.expected * kept)
 	ok = q >= leastExpected && q <= mostExpected && sum.fine.square <= mostFine*(sum.fine.expected+own*float64(sum.fine.n))
 	scale := max(1, q) // the edge follows the data where they say more
-	return sum.all.expected, noiseEdge(scale*sum.rowMost, scale*largestOf(sum.columns), d.rows, d.cols), ok, nil
+	return sum.all.expected, resolved(noiseEdge(scale*sum.rowMost, scale*largestOf(sum.columns), d.rows, d.cols), sum.part), ok, nil
 }
 
 // leftover measures n rows from first on; an ulp below the one given is fine.

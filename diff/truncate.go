@@ -71,8 +71,8 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 		full = rank > limit || h.settled(rank, s) && atLeast(rule, k.Squares(), s) > limit
 		rank = min(rank, limit)
 		done := enough && h.settled(rank, s) && h.steady(rule, rank, s)
-		if n, ratio := louder(k.Squares(), s, rows, cols); t.delta != nil && rule == lowrank.Auto() && n < rank && n <= limit &&
-			n != tested && ratio <= loudest && (h.settled(n, s) || k.Complete()) {
+		if n, ratio := louder(k.Squares(), s, rows, cols); t.delta != nil && rule == lowrank.Auto() && n <= limit &&
+			(n < rank || n == rank && loud(k.Squares()[:n], s, rows, cols)) && n != tested && ratio <= loudest && (h.settled(n, s) || k.Complete()) {
 			tested = n
 			if err := t.stochastic(result, k, n, s); err != nil {
 				return nil, err
