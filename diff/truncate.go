@@ -90,6 +90,12 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 		}
 		k.Widen()
 	}
+	if rule == lowrank.Auto() && !result.stochastic && !full && t.delta != nil {
+		var err error
+		if rank, err = t.swallowed(k, rank); err != nil {
+			return nil, err
+		}
+	}
 	more := min(rank+t.probes, k.Size())
 	if rule == lowrank.Auto() && !result.stochastic {
 		full = full || loud(k.Squares()[:rank], s, rows, cols)

@@ -230,7 +230,24 @@ def auto(c, binary, work):
         m.to(dtype).save_pretrained(tuned)
         report = json.loads(run(binary, "diff", base, tuned, "--json"))
         ranks = [q["rank"] for q in report["changed"]]
-        c.check(name, ranks == [16] * 6, f"ranks {ranks}, {report['unchanged']} unchanged")
+        c.check(name, ranks == [16] * 6 and not any(q.get("full_rank") for q in report["changed"]), f"ranks {ranks}, {report['unchanged']} unchanged")
+        out, again = (os.path.join(work, name.replace(" ", "-"), d) for d in ("out", "stochastic"))
+        run(binary, "extract", base, tuned, "-o", out)
+        run(binary, "merge", base, out, "-o", again, "--rounding", "stochastic", "--seed", "1")
+        report = json.loads(run(binary, "diff", base, again, "--json"))
+        ranks = [q["rank"] for q in report["changed"]]
+        c.check(name + " stochastic", ranks == [16] * 6 and not any(q.get("full_rank") for q in report["changed"]), f"ranks {ranks}")
+        with torch.no_grad():
+            m = T.LlamaForCausalLM.from_pretrained(base).float()
+            for n, w in m.named_parameters():
+                if "proj" in n:
+                    d = torch.randn_like(w)
+                    w += relative * w.norm() / d.norm() * d
+        dense = os.path.join(work, name.replace(" ", "-"), "dense")
+        m.to(dtype).save_pretrained(dense)
+        report = json.loads(run(binary, "diff", base, dense, "--json"))
+        full = [q["tensor"] for q in report["changed"] if q.get("full_rank")]
+        c.check(name + " dense", len(full) == 7, f"{len(full)} of 7 of full rank")
 
 
 def main():
