@@ -100,11 +100,16 @@ func (s *stats) add(o stats) {
 	s.changed, s.edge, s.unknown = s.changed+o.changed, max(s.edge, o.edge), s.unknown || o.unknown
 }
 
-func (s stats) relative() float64 {
-	if s.base2 == 0 {
-		return 0
+// relative returns ‖X‖/‖W‖, nil for a change of zeros.
+func (s stats) relative() *float64 {
+	r := 0.0
+	switch {
+	case s.base2 > 0:
+		r = math.Sqrt(s.delta2 / s.base2)
+	case s.delta2 > 0:
+		return nil
 	}
-	return math.Sqrt(s.delta2 / s.base2)
+	return &r
 }
 
 // panelStats are the stats of some rows, before they are added in order, the

@@ -90,8 +90,8 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 func (j *job) change(total float64) TensorChange {
 	c := TensorChange{Tensor: j.name, Why: j.why}
 	if !j.stats.unknown && total > 0 {
-		relative, share := j.stats.relative(), j.stats.delta2/total
-		c.Relative, c.Share = &relative, &share
+		share := j.stats.delta2 / total
+		c.Relative, c.Share = j.stats.relative(), &share
 	}
 	return c
 }

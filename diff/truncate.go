@@ -146,6 +146,7 @@ func (t *truncation) next() linalg.Mat[float32] {
 			unit.Data[i*v.Cols+j] = x / float32(root)
 		}
 	}
+	linalg.Orthonormalize(unit) // values that are rounding have vectors that are not
 	return unit
 }
 
