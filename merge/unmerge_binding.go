@@ -23,9 +23,10 @@ func (u *Unmerge) checkBindings(ctx context.Context, path string) error {
 		return err
 	}
 	defer base.Close()
-	check := func(a *adapter.Adapter) error { return binding.Check(ctx, a, base, binding.Options{}) }
+	o := binding.Options{Names: u.options.Names}
+	check := func(a *adapter.Adapter) error { return binding.Check(ctx, a, base, o) }
 	if u.record == nil {
-		check = func(a *adapter.Adapter) error { return binding.CheckShapes(a, base) }
+		check = func(a *adapter.Adapter) error { return binding.CheckShapes(a, base, o) }
 	}
 	for _, w := range u.adapters {
 		if err := check(w.Adapter); err != nil {

@@ -240,6 +240,7 @@ func parseDType(s string) (dtype.DType, error) {
 	return d, nil
 }
 
+// printJSON writes v as JSON that a terminal can print.
 func printJSON(w io.Writer, v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -57,7 +57,7 @@ func Write(ctx context.Context, out string, f *dialect.File, base *checkpoint.Ch
 	n := note.Notes{Version: f.Notes.Version, Base: weights, Tensors: digests}
 	maps.Copy(metadata, n.Metadata())
 	metadata["format"] = "pt"
-	report := &Report{Output: out, Fingerprint: note.Fingerprint(weights), Weights: len(weights), Bytes: Bytes(f.Adapter, base)}
+	report := &Report{Output: out, Fingerprint: note.Fingerprint(weights), Weights: len(weights), Bytes: Bytes(f.Adapter, base, o.Options)}
 	metadata[note.KeyProvenance] = provenance(metadata[note.KeyProvenance], report.Fingerprint)
 	return report, write(ctx, out, f, base, tensors, metadata, o.Force)
 }

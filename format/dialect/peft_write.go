@@ -26,6 +26,9 @@ type WriteOptions struct {
 	// KeepTargets keeps target_modules and the fields that narrow it as Config
 	// has them: for an adapter that has the modules of Config's, all of them.
 	KeepTargets bool
+	// Others names parameters of the base, as they are in memory, that have no
+	// factors: no short name in target_modules or target_parameters means one.
+	Others []string
 	// PlainInit says that the adapter is relative to the base as it is, whatever
 	// initialisation Config has.
 	PlainInit bool

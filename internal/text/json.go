@@ -1,8 +1,8 @@
 package text
 
-// EscapeJSON replaces what is not ASCII in a JSON text, and DEL, by escapes, so
-// that no control, direction or zero-width character of a name reaches a
-// terminal: encoding/json escapes the characters below 0x20 only.
+// EscapeJSON replaces what is not printable ASCII in a JSON text by escapes, so
+// that no control character, direction or zero-width character of a name
+// reaches a terminal. Line breaks between values stay.
 func EscapeJSON(b []byte) []byte {
 	out := make([]byte, 0, len(b))
 	for _, c := range string(b) {
