@@ -9,16 +9,44 @@ import (
 	"github.com/loratool/loratool/internal/mmap"
 )
 
-// A side is one of the two tensors of a delta, a view of a mapped file.
+// A side is one of the two tensors of a delta, a view of a mapped file, or a
+// parameter that lies in several.
 type side struct {
 	dtype dtype.DType
 	bytes []byte
+	laid  *laid // nil: bytes are all of it
+	skip  int   // elements of laid before those of the side
 }
 
 // part returns n elements from the given one on.
 func (s side) part(first, n int) []byte {
 	width := s.dtype.Bits() / 8
 	return s.bytes[first*width : (first+n)*width]
+}
+
+// from returns the side from an element on, n elements long.
+func (s side) from(first, n int) side {
+	if s.laid != nil {
+		s.skip += first
+		return s
+	}
+	return side{dtype: s.dtype, bytes: s.part(first, n)}
+}
+
+func (s side) decode32(x []float32, first int) {
+	if s.laid != nil {
+		decodeLaid(s.laid, x, s.skip+first, s.dtype.Decode32)
+		return
+	}
+	s.dtype.Decode32(x, s.part(first, len(x)))
+}
+
+func (s side) decode64(x []float64, first int) {
+	if s.laid != nil {
+		decodeLaid(s.laid, x, s.skip+first, s.dtype.Decode64)
+		return
+	}
+	s.dtype.Decode64(x, s.part(first, len(x)))
 }
 
 // A delta is X = tuned − base, both seen as a rows×cols matrix. Each element is
@@ -29,6 +57,7 @@ func (s side) part(first, n int) []byte {
 type delta struct {
 	base, tuned side
 	rows, cols  int
+	exponent    int // what a source gives is X·2^-exponent; 0 but for extreme values
 }
 
 // Dims implements linalg.Source.
@@ -53,8 +82,8 @@ func (d *delta) Block(buf *[]float32, row, rows, col, cols int) (m linalg.Mat[fl
 func (d *delta) plane(e int) *delta {
 	n := d.rows * d.cols
 	return &delta{
-		base:  side{d.base.dtype, d.base.part(e*n, n)},
-		tuned: side{d.tuned.dtype, d.tuned.part(e*n, n)},
+		base:  d.base.from(e*n, n),
+		tuned: d.tuned.from(e*n, n),
 		rows:  d.rows, cols: d.cols,
 	}
 }
@@ -63,12 +92,12 @@ func (d *delta) plane(e int) *delta {
 // holds those of the base afterwards.
 func (d *delta) row(x, base []float32, first int) {
 	n := len(x)
-	if d.base.dtype == dtype.F64 || d.tuned.dtype == dtype.F64 {
+	if d.base.dtype == dtype.F64 || d.tuned.dtype == dtype.F64 || d.exponent != 0 {
 		d.wideRow(x, base, first)
 		return
 	}
-	d.tuned.dtype.Decode32(x, d.tuned.part(first, n))
-	d.base.dtype.Decode32(base, d.base.part(first, n))
+	d.tuned.decode32(x, first)
+	d.base.decode32(base[:n], first)
 	for i, b := range base[:n] {
 		x[i] -= b
 	}
@@ -77,11 +106,16 @@ func (d *delta) row(x, base []float32, first int) {
 // wideRow is row in float64, for values that float32 would round.
 func (d *delta) wideRow(x, base []float32, first int) {
 	t, b := make([]float64, len(x)), make([]float64, len(x))
-	d.tuned.dtype.Decode64(t, d.tuned.part(first, len(x)))
-	d.base.dtype.Decode64(b, d.base.part(first, len(x)))
+	d.decode(t, b, first)
 	for i := range x {
-		x[i], base[i] = float32(t[i]-b[i]), float32(b[i])
+		x[i], base[i] = float32(math.Ldexp(t[i]-b[i], -d.exponent)), float32(b[i])
 	}
+}
+
+// decode reads len(t) elements of both sides in float64.
+func (d *delta) decode(t, b []float64, first int) {
+	d.tuned.decode64(t, first)
+	d.base.decode64(b, first)
 }
 
 // stats is what one look at all elements of a delta tells.
@@ -100,11 +134,16 @@ func (s *stats) add(o stats) {
 	s.changed, s.edge, s.unknown = s.changed+o.changed, max(s.edge, o.edge), s.unknown || o.unknown
 }
 
-func (s stats) relative() float64 {
-	if s.base2 == 0 {
-		return 0
+// relative returns ‖X‖/‖W‖, nil for a change of zeros.
+func (s stats) relative() *float64 {
+	r := 0.0
+	switch {
+	case s.base2 > 0:
+		r = math.Sqrt(s.delta2 / s.base2)
+	case s.delta2 > 0:
+		return nil
 	}
-	return math.Sqrt(s.delta2 / s.base2)
+	return &r
 }
 
 // panelStats are the stats of some rows, before they are added in order, the
@@ -128,9 +167,13 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	}
 	height := max(16, (d.rows+maxPanels-1)/maxPanels)
 	panels := make([]panelStats, (d.rows+height-1)/height)
+	var grid dtype.DType
+	if err := mmap.Guard(func() { grid = d.tuned.grid(d.rows * d.cols) }); err != nil {
+		return s, err
+	}
 	err = linalg.Split(workers, d.rows, height, func(buf *[]float32, first, n int) error {
 		p := &panels[first/height]
-		return mmap.Guard(func() { d.panel(p, x, buf, first, n) })
+		return mmap.Guard(func() { d.panel(p, newNoise(grid), x, buf, first, n) })
 	})
 	if err != nil {
 		return s, err
@@ -144,29 +187,32 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 			columns[j] += float64(v)
 		}
 	}
-	columnMost := 0.0
-	for _, v := range columns {
-		columnMost = max(columnMost, v)
+	if d.extreme(s) {
+		return d.loadWide(x)
 	}
-	unit := newNoise(d.tuned.dtype).unit
+	unit := newNoise(grid).unit
 	s.noise2 *= unit
-	s.edge = noiseEdge(rowMost*unit, columnMost*unit, d.rows, d.cols)
-	if sum := s.base2 + s.delta2; math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return s, errNotFinite
-	}
+	s.edge = resolved(noiseEdge(rowMost*unit, largestOf(columns)*unit, d.rows, d.cols), s.delta2)
 	return s, nil
+}
+
+// largestOf returns the largest of some values above zero.
+func largestOf(x []float64) (most float64) {
+	for _, v := range x {
+		most = max(most, v)
+	}
+	return most
 }
 
 var errNotFinite = fmt.Errorf("values that are NaN or infinite")
 
 // panel measures n rows from first on.
-func (d *delta) panel(p *panelStats, x []float32, buf *[]float32, first, n int) {
+func (d *delta) panel(p *panelStats, n2 noise, x []float32, buf *[]float32, first, n int) {
 	if cap(*buf) < 3*d.cols {
 		*buf = make([]float32, 3*d.cols)
 	}
 	row, base, tuned := (*buf)[:d.cols], (*buf)[d.cols:2*d.cols], (*buf)[2*d.cols:3*d.cols]
 	p.columns = make([]float32, d.cols)
-	n2 := newNoise(d.tuned.dtype)
 	for i := first; i < first+n; i++ {
 		if x != nil {
 			row = x[i*d.cols : (i+1)*d.cols]

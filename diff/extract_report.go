@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // An ExtractReport accounts for every tensor of the two checkpoints: it is
@@ -63,14 +64,22 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 			x.Report.LeftOut = append(x.Report.LeftOut, j.change(change))
 			missed += j.stats.delta2
 		}
+		if j.module == nil {
+			x.Others = append(x.Others, p.pair.names.name(j.name))
+		}
 		if j.action == save {
-			x.Adapter.Replacements = append(x.Adapter.Replacements, p.replacement(j))
+			r, err := p.replacement(j)
+			if err != nil {
+				return nil, err
+			}
+			x.Adapter.Replacements = append(x.Adapter.Replacements, r)
 		}
 	}
 	for _, name := range p.pair.Added {
 		x.Report.LeftOut = append(x.Report.LeftOut, TensorChange{Tensor: name, Why: "not in the base"})
 	}
 	for _, name := range p.pair.Removed {
+		x.Others = append(x.Others, p.pair.names.name(name))
 		x.Report.LeftOut = append(x.Report.LeftOut, TensorChange{Tensor: name, Why: "not in the tuned model"})
 	}
 	x.Report.Error, x.Report.Relative, x.Report.Noise, x.Report.Carried = ratio(missed, change), ratio(change, base), ratio(noise, change), 1
@@ -80,7 +89,7 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 	p.addTwin(x)
 	nest(x.Adapter.Modules)
 	if slices.ContainsFunc(x.Adapter.Modules, func(m *adapter.Module) bool { return m.Kind == adapter.Stack }) {
-		x.Config = []byte(stackConfig)
+		x.Config, x.Adapter.Writer = []byte(stackConfig), stackWriter
 	}
 	p.count(x)
 	return x, nil
@@ -90,8 +99,8 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 func (j *job) change(total float64) TensorChange {
 	c := TensorChange{Tensor: j.name, Why: j.why}
 	if !j.stats.unknown && total > 0 {
-		relative, share := j.stats.relative(), j.stats.delta2/total
-		c.Relative, c.Share = &relative, &share
+		share := j.stats.delta2 / total
+		c.Relative, c.Share = j.stats.relative(), &share
 	}
 	return c
 }
@@ -112,9 +121,15 @@ func (p *ExtractPlan) saveWhole() {
 	}
 }
 
-func (p *ExtractPlan) replacement(j *job) adapter.Replacement {
-	return adapter.Replacement{Name: p.pair.names.name(j.name), Reason: "modules_to_save", Value: adapter.Tensor{
-		Name: j.name, DType: j.tuned.DType, Shape: j.tuned.Shape, Bytes: p.pair.tuned.Bytes(j.tunedShard, j.tuned)}}
+func (p *ExtractPlan) replacement(j *job) (adapter.Replacement, error) {
+	v := adapter.Tensor{Name: j.name, DType: j.tuned.DType, Shape: j.tuned.Shape}
+	var err error
+	if l := j.laid[1]; l != nil {
+		err = mmap.Guard(func() { v.Bytes = l.gather() })
+	} else {
+		v.Bytes = p.pair.tuned.Bytes(j.tunedShard, j.tuned)
+	}
+	return adapter.Replacement{Name: p.pair.names.name(j.name), Reason: "modules_to_save", Value: v}, err
 }
 
 // addTwin repeats the factors of a tied embedding for its head.
@@ -158,7 +173,7 @@ func (p *ExtractPlan) count(x *Extraction) {
 	for _, v := range x.Adapter.Replacements {
 		r.Bytes += int64(len(v.Value.Bytes))
 	}
-	full, parts := 0, 0
+	full, parts, stochastic := 0, 0, 0
 	for _, c := range r.Modules {
 		if _, part := p.pair.names.part(c.Tensor); part {
 			parts++
@@ -166,15 +181,21 @@ func (p *ExtractPlan) count(x *Extraction) {
 		if c.FullRank {
 			full++
 		}
+		if c.Stochastic {
+			stochastic++
+		}
 	}
 	if r.Twin != "" {
 		r.Notes = append(r.Notes, fmt.Sprintf("%s is tied to the embedding and gets the same factors", r.Twin))
+	}
+	if stochastic > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d modules were rounded stochastically: their noise is larger than that of rounding to nearest", stochastic))
 	}
 	if parts > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d modules are parts of stacked parameters in transformers 5: they are named as the checkpoint has them, which older versions and servers load and PEFT beside transformers 5 does not", parts))
 	}
 	if full > 0 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%d of %d modules changed in full rank: ranks are cut at %d (--max-rank), factors may be larger than what they carry", full, len(r.Modules), p.options.MaxRank))
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d of %d modules changed in full rank: factors carry what stands out, up to rank %d (--max-rank), and may be larger than the change", full, len(r.Modules), p.options.MaxRank))
 	}
 }
 

@@ -86,7 +86,7 @@ func checkInputs(base *checkpoint.Checkpoint, adapters []Weighted, o Options) er
 		if o.AllowBaseMismatch {
 			break
 		}
-		if err := binding.CheckShapes(a.Adapter, base); err != nil {
+		if err := binding.CheckShapes(a.Adapter, base, binding.Options{Names: o.Names}); err != nil {
 			return err
 		}
 	}
@@ -270,10 +270,9 @@ func (p *Plan) fillChange(ch *change, t *target, shape []int) error {
 	}
 	for _, u := range t.updates {
 		ch.add(max(u.piece.Expert, 0), newTerm(u.update, u.piece, u.by.Weight))
-		if m := u.update.Module.Magnitude; m != nil {
-			ch.dora = &dora{magnitude: *m, onColumns: u.piece.Transposed}
-			if m.Elements() != u.piece.Out.Len {
-				return &rule.Error{File: u.by.Source, Tensor: m.Name, Rule: "AD027", Err: fmt.Errorf("%d magnitudes for %d outputs", m.Elements(), u.piece.Out.Len)}
+		if u.update.Module.Magnitude != nil {
+			if err := ch.addMagnitude(u); err != nil {
+				return err
 			}
 		}
 	}
@@ -296,12 +295,12 @@ var one = adapter.Tensor{Name: "1", DType: dtype.F32, Shape: []int{1, 1}, Bytes:
 
 // biasTerm is scaling·lora_B.bias as a term of a [1, out] plane.
 func biasTerm(b weightedBias) term {
-	n := b.module.Bias.Elements()
+	n := b.from.Len
 	return term{
 		coefficient: b.by.Weight * b.module.Scaling() / b.module.Multiplicity, rank: 1,
 		left:    factor{tensor: one, rowStride: 1, colStride: 1},
-		right:   factor{tensor: *b.module.Bias, rowStride: n, colStride: 1},
-		rowSpan: adapter.All(1), colSpan: adapter.All(n),
+		right:   factor{tensor: *b.module.Bias, offset: b.from.First, rowStride: n * b.from.Step, colStride: b.from.Step},
+		rowSpan: adapter.All(1), colSpan: b.to,
 	}
 }
 

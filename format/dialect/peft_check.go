@@ -190,6 +190,7 @@ func (l *linter) modules() {
 			}
 		}
 	}
+	l.olderAlphas()
 	l.each("AD038", func(m *adapter.Module) string {
 		if s := m.Scaling(); !(s > 0 && s <= 1e4) {
 			return fmt.Sprintf("scaling %g, from alpha %g and rank %d", s, m.Alpha, m.Rank)

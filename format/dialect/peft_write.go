@@ -1,10 +1,12 @@
 package dialect
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -24,9 +26,15 @@ type WriteOptions struct {
 	// KeepTargets keeps target_modules and the fields that narrow it as Config
 	// has them: for an adapter that has the modules of Config's, all of them.
 	KeepTargets bool
+	// Others names parameters of the base, as they are in memory, that have no
+	// factors: no short name in target_modules or target_parameters means one.
+	Others []string
 	// PlainInit says that the adapter is relative to the base as it is, whatever
 	// initialisation Config has.
 	PlainInit bool
+	// From is the adapter that is rewritten, if one is: what its header and its
+	// folder hold beside the factors is kept.
+	From *File
 	// Metadata goes into the header of the weights, beside PEFT's "format".
 	Metadata map[string]string
 	// Same, if set, is the open adapter that the adapter still is: its two files
@@ -53,7 +61,11 @@ func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 	if err != nil {
 		return err
 	}
-	metadata := map[string]string{"format": "pt"}
+	metadata := map[string]string{}
+	if o.From != nil {
+		metadata = kept(o.From)
+	}
+	metadata["format"] = "pt"
 	maps.Copy(metadata, o.Metadata)
 	text := append(config.AppendIndent(nil, "  "), '\n')
 	return writeFolder(path, o, text, func(w io.Writer) error { return safetensors.Write(w, tensors, metadata) })
@@ -69,6 +81,12 @@ func writeFolder(path string, o WriteOptions, config []byte, weights func(io.Wri
 		return err
 	}
 	defer d.Abort()
+	if o.From != nil {
+		folder, name := filepath.Split(o.From.Weights.Path())
+		if err := CopyBeside(context.Background(), d, filepath.Clean(folder), name, WeightsName, ConfigName); err != nil {
+			return err
+		}
+	}
 	if err := writeMember(d, WeightsName, weights); err != nil {
 		return err
 	}
