@@ -69,7 +69,8 @@ func (r *inspectReport) readAdapter(f *dialect.File, o inspectOptions) error {
 	if err != nil {
 		return err
 	}
-	r.Adapter = &adapterReport{Type: a.Type, Dialect: a.Dialect, Base: a.Base, Writer: a.Writer, Parameters: a.Parameters(), DTypes: map[string]int{}}
+	r.Adapter = &adapterReport{Type: a.Type, Dialect: a.Dialect, Base: a.Base, Writer: a.Writer, Parameters: a.Parameters(), DTypes: map[string]int{},
+		Groups: []groupReport{}, Modules: []moduleReport{}}
 	if f.Weights != nil {
 		r.Adapter.Bytes = f.Weights.Size()
 		for _, t := range f.Weights.Header().Tensors() {
@@ -189,7 +190,9 @@ func (r *adapterReport) print(w io.Writer, o inspectOptions) {
 	if r.Base != "" {
 		fmt.Fprintf(w, "  base        %s\n", text.Quote(r.Base))
 	}
-	fmt.Fprintf(w, "  parameters  %s in %s, %s%s\n", text.Count(int64(r.Parameters)), count(len(r.Modules), "module"), text.Bytes(r.Bytes), prefixed(", ", dtypeList(r.DTypes)))
+	if len(r.DTypes) > 0 { // none for a type whose weights are not read
+		fmt.Fprintf(w, "  parameters  %s in %s, %s%s\n", text.Count(int64(r.Parameters)), count(len(r.Modules), "module"), text.Bytes(r.Bytes), prefixed(", ", dtypeList(r.DTypes)))
+	}
 	for _, n := range r.NotMergeable {
 		fmt.Fprintf(w, "  not mergeable: %s\n", text.Quote(n))
 	}
