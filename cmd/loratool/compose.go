@@ -128,6 +128,9 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 		return err
 	}
 	first, inputs := files[0], sources(files)
+	if err := checkReport(o.report, o.force, inputs); err != nil {
+		return err
+	}
 	reporter := progress.New(stderr, mode)
 	options.Progress = reporter.Start("compose")
 	out, composed, err := compose.Compose(ctx, adapters, options)
@@ -147,8 +150,12 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 	verb := "would write"
 	if !o.dryRun {
 		verb = "wrote"
-		keep := len(args) == 1 && keepsTargets(first.Adapter, out)
-		if err := dialect.WritePEFT(o.output, out, dialect.WriteOptions{Config: first.Config, KeepTargets: keep, Metadata: metadataOf(out), Inputs: inputs, Force: o.force}); err != nil {
+		write := dialect.WriteOptions{Config: first.Config, Metadata: metadataOf(out), Inputs: inputs, Force: o.force}
+		write.KeepTargets = len(args) == 1 && keepsTargets(first.Adapter, out)
+		if composed.Identity {
+			write.Same = first
+		}
+		if err := dialect.WritePEFT(o.output, out, write); err != nil {
 			return err
 		}
 	}
