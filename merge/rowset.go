@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"iter"
 	"math/bits"
+	"slices"
 )
 
 // A rowSet is a set of the elements of a row: element j is bit j mod 16 of word
@@ -39,6 +40,25 @@ func (s rowSet) all() iter.Seq[int] {
 			}
 		}
 	}
+}
+
+// appendTo appends the elements in order. Most words have few: four are written
+// at once, and those beyond the last are overwritten.
+func (s rowSet) appendTo(dst []int32) []int32 {
+	dst = slices.Grow(dst, 16*len(s)+4)
+	n := len(dst)
+	dst = dst[:cap(dst)]
+	for i, word := range s {
+		set, base := uint32(word), int32(16*i)
+		for left := bits.OnesCount16(word); left > 0; left -= 4 {
+			for k := range dst[n : n+4] {
+				dst[n+k] = base + int32(bits.TrailingZeros32(set))
+				set &= set - 1
+			}
+			n += min(left, 4)
+		}
+	}
+	return dst[:n]
 }
 
 // addDifferent adds the elements in which a and b differ. They are few, so runs
