@@ -18,7 +18,11 @@ import (
 
 // UnmergeOptions change what NewUnmerge makes.
 type UnmergeOptions struct {
-	Force bool // replaces an output that exists
+	Force bool          // replaces an output that exists
+	Names adapter.Rules // as Options.Names, of the merge
+	// AllowBaseMismatch restores a base that an adapter is not bound to, as
+	// Options.AllowBaseMismatch merged into it.
+	AllowBaseMismatch bool
 	// Progress is called from several goroutines with the bytes done since the
 	// last call, of as many as Unmerge.Bytes says. May be nil.
 	Progress func(bytes int64)
@@ -91,6 +95,7 @@ func NewUnmerge(merged *checkpoint.Checkpoint, adapters []Weighted, r *record.Re
 	if err != nil {
 		return nil, err
 	}
+	merge.Names = o.Names
 	if u.targets, err = gatherTargets(adapter.View{Tensors: base, Config: config}, u.adapters, merge); err != nil {
 		return nil, err
 	}

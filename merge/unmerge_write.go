@@ -94,6 +94,9 @@ func (u *Unmerge) writeFile(ctx context.Context, out string) error {
 	if err := u.checkMerged(ctx); err != nil {
 		return err
 	}
+	if err := u.checkBindings(ctx, f.Handle().Name()); err != nil {
+		return err
+	}
 	return f.Commit()
 }
 
@@ -142,6 +145,9 @@ func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 		return err
 	}
 	if err := u.checkMerged(ctx); err != nil {
+		return err
+	}
+	if err := u.checkBindings(ctx, d.Path("")); err != nil {
 		return err
 	}
 	return d.Commit()

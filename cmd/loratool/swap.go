@@ -62,7 +62,7 @@ func runSwap(ctx context.Context, path string, o swapOptions, stdout, stderr io.
 	if err != nil {
 		return err
 	}
-	u, err := o.open(path, o.out)
+	u, err := o.open(path, o.out, merge.UnmergeOptions{})
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func runSwap(ctx context.Context, path string, o swapOptions, stdout, stderr io.
 	defer closeIn()
 	start := time.Now()
 	count, done := u.report(stderr, mode, "swap", u.plan.Bytes()+u.merged.Size())
-	report, err := merge.Swap(ctx, o.output, u.plan, in, merge.Options{Record: o.newRecord, Progress: count})
+	report, err := merge.Swap(ctx, o.output, u.plan, in, merge.Options{Record: o.newRecord, Names: u.options.Names, Progress: count})
 	done()
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ type undoFlags struct {
 	json     bool
 	force    bool
 	progress string
+	rules    rulesFlag
 }
 
 func (o *undoFlags) add(cmd *cobra.Command) {
@@ -29,6 +30,7 @@ func (o *undoFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
+	o.rules.add(cmd)
 }
 
 // check refuses what no command can do without.
@@ -46,9 +48,10 @@ func (o *undoFlags) check() (progress.Mode, error) {
 // An undo is a merged checkpoint that is open, with the plan to take adapters
 // out of it.
 type undo struct {
-	merged *checkpoint.Checkpoint
-	plan   *merge.Unmerge
-	close  []func() error
+	merged  *checkpoint.Checkpoint
+	plan    *merge.Unmerge
+	options merge.UnmergeOptions
+	close   []func() error
 }
 
 // Close closes what open opened.
@@ -61,8 +64,8 @@ func (u *undo) Close() error {
 }
 
 // open opens the inputs and plans, without a record if none is named.
-func (o *undoFlags) open(merged string, adapters []string) (*undo, error) {
-	u := &undo{}
+func (o *undoFlags) open(merged string, adapters []string, options merge.UnmergeOptions) (*undo, error) {
+	u := &undo{options: options}
 	if err := u.open(o, merged, adapters); err != nil {
 		u.Close()
 		return nil, err
@@ -71,6 +74,10 @@ func (o *undoFlags) open(merged string, adapters []string) (*undo, error) {
 }
 
 func (u *undo) open(o *undoFlags, merged string, adapters []string) (err error) {
+	u.options.Force = o.force
+	if u.options.Names, err = o.rules.read(); err != nil {
+		return err
+	}
 	if u.merged, err = checkpoint.Open(merged, openOptions()); err != nil {
 		return err
 	}
@@ -80,9 +87,8 @@ func (u *undo) open(o *undoFlags, merged string, adapters []string) (err error) 
 		return err
 	}
 	u.close = append(u.close, func() error { closeAll(); return nil })
-	options := merge.UnmergeOptions{Force: o.force}
 	if o.record == "" {
-		u.plan, err = merge.NewLossyUnmerge(u.merged, weighted, options)
+		u.plan, err = merge.NewLossyUnmerge(u.merged, weighted, u.options)
 		return err
 	}
 	record, file, err := merge.OpenRecord(o.record)
@@ -90,7 +96,7 @@ func (u *undo) open(o *undoFlags, merged string, adapters []string) (err error) 
 		return err
 	}
 	u.close = append(u.close, file.Close)
-	u.plan, err = merge.NewUnmerge(u.merged, weighted, record, options)
+	u.plan, err = merge.NewUnmerge(u.merged, weighted, record, u.options)
 	return err
 }
 

@@ -15,7 +15,8 @@ import (
 
 type unmergeOptions struct {
 	undoFlags
-	lossy bool
+	lossy         bool
+	allowMismatch bool
 }
 
 func newUnmergeCmd() *cobra.Command {
@@ -44,7 +45,9 @@ where there are several, and says how many elements are uncertain.
 		},
 	}
 	o.add(cmd)
-	cmd.Flags().BoolVar(&o.lossy, "lossy", false, "subtract without a record, which is not exact")
+	f := cmd.Flags()
+	f.BoolVar(&o.lossy, "lossy", false, "subtract without a record, which is not exact")
+	f.BoolVar(&o.allowMismatch, "allow-base-mismatch", false, "restore a base that an adapter is not bound to")
 	return cmd
 }
 
@@ -66,7 +69,7 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 	if err != nil {
 		return err
 	}
-	u, err := o.open(args[0], args[1:])
+	u, err := o.open(args[0], args[1:], merge.UnmergeOptions{AllowBaseMismatch: o.allowMismatch})
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// A Factor is a right-hand factor that is read block by block, such as one
+// A Factor is a factor of a product that is read block by block, such as one
 // that is decoded on the way.
 type Factor[T Float] struct {
 	Rows, Cols int
@@ -33,6 +33,10 @@ type Term[T Float] struct {
 // time: 64 MB of float32.
 const maxLeft = 1 << 24
 
+// maxDepth bounds the columns of the left-hand factor that are packed at a
+// time, so that a deep one, such as logits, is read back from the cache.
+const maxDepth = 16 * blockDepth
+
 // unitCols is the widest strip of C that one goroutine computes at a time: a
 // block of B of that width (512 KB) stays in the second-level cache.
 const unitCols = 256
@@ -50,27 +54,35 @@ func Products[T Float](workers int, a Mat[T], terms ...Term[T]) {
 				t.C.Rows, t.C.Cols, a.Rows, a.Cols, t.B.Rows, t.B.Cols))
 		}
 	}
-	products(best(), workers, a, terms)
+	products(best(), workers, FactorOf(a), terms)
 }
 
-func products[T Float](i isa, workers int, a Mat[T], terms []Term[T]) {
+func products[T Float](i isa, workers int, a Factor[T], terms []Term[T]) {
 	mr, _ := shape[T](i)
-	rows := max(maxLeft/max(a.Cols, 1)/mr*mr, blockRows)
+	span := min(a.Cols, maxDepth)
+	rows := max(maxLeft/max(span, 1)/mr*mr, blockRows)
 	s := getScratch[T]()
 	defer putScratch(s)
 	for r := 0; r < a.Rows; r += rows {
 		n := min(rows, a.Rows-r)
-		l := left[T]{isa: i, rows: n, depth: a.Cols, data: grow(&s.a, roundUp(n, mr)*a.Cols)}
-		l.pack(workers, a.View(r, 0, n, a.Cols))
-		l.mul(workers, r, terms)
+		l := left[T]{isa: i, rows: n, data: grow(&s.a, roundUp(n, mr)*span)}
+		for {
+			l.depth = min(maxDepth, a.Cols-l.from)
+			l.pack(workers, a, r)
+			l.mul(workers, r, terms)
+			if l.from += l.depth; l.from >= a.Cols {
+				break
+			}
+		}
 	}
 }
 
-// left is a packed left-hand factor: for each block of blockDepth columns all
-// panels of rows.
+// left is a packed left-hand factor, or its depth columns from from on: for
+// each block of blockDepth columns all panels of rows.
 type left[T Float] struct {
 	isa         isa
 	rows, depth int
+	from        int
 	data        []T
 }
 
@@ -80,15 +92,18 @@ func (l *left[T]) block(r, rows, k, kc int) []T {
 	return l.data[roundUp(l.rows, mr)*k+r*kc:][:roundUp(rows, mr)*kc]
 }
 
-func (l *left[T]) pack(workers int, a Mat[T]) {
+// pack packs the rows of a from row0 on.
+func (l *left[T]) pack(workers int, a Factor[T], row0 int) {
 	mr, _ := shape[T](l.isa)
 	strip := 4 * mr
 	Parallel(workers, (l.rows+strip-1)/strip, func(u int) {
 		r := u * strip
 		rows := min(strip, l.rows-r)
+		s := getScratch[T]()
+		defer putScratch(s)
 		for k := 0; k < l.depth; k += blockDepth {
 			kc := min(blockDepth, l.depth-k)
-			packRows(l.block(r, rows, k, kc), l.isa, a.View(r, k, rows, kc))
+			packRows(l.block(r, rows, k, kc), l.isa, a.Block(grow(&s.b, rows*kc), row0+r, l.from+k, rows, kc))
 		}
 	})
 }
@@ -141,10 +156,10 @@ func (l *left[T]) unit(s *scratch[T], c Mat[T], t Term[T], u unit) {
 	_, nr := shape[T](l.isa)
 	for k := 0; k < l.depth; k += blockDepth {
 		kc := min(blockDepth, l.depth-k)
-		b := t.B.Block(grow(&s.a, kc*u.cols), k, u.col, kc, u.cols)
+		b := t.B.Block(grow(&s.a, kc*u.cols), l.from+k, u.col, kc, u.cols)
 		bp := panels[T]{data: grow(&s.b, roundUp(u.cols, nr)*kc), stride: kc * nr}
 		packCols(bp.data, nr, b)
-		step[T]{l.isa, s, t.Add || k > 0}.mulPacked(c, l.block(u.row, u.rows, k, kc), kc, bp)
+		step[T]{l.isa, s, t.Add || l.from+k > 0}.mulPacked(c, l.block(u.row, u.rows, k, kc), kc, bp)
 	}
 }
 

@@ -58,14 +58,10 @@ func statistics(x []float32, n backend.Norm) (mean, rstd float32) {
 }
 
 func normalise(y, x, gamma, beta []float32, mean, rstd float32) {
-	if beta == nil {
-		for j, v := range x {
-			y[j] = float32((v-mean)*rstd) * gamma[j]
-		}
-		return
-	}
-	for j, v := range x {
-		y[j] = float32(float32((v-mean)*rstd)*gamma[j]) + beta[j]
+	k := best()
+	k.normalise(y, x, gamma, mean, rstd)
+	if beta != nil {
+		k.addScaled(y, beta, 1)
 	}
 }
 
@@ -94,23 +90,16 @@ func (b *Backend) NormBwd(dx, dgamma, dbeta, dy, x, stat backend.Mat, n backend.
 }
 
 func normRowBwd(dx, dy, x, gamma []float32, mean, rstd float32, layer bool) {
-	var sg, sgx [2]float64
-	for j, v := range dy {
-		g := float64(v) * float64(gamma[j])
-		xh := float64((x[j] - mean) * rstd)
-		sg[j&1] += g
-		sgx[j&1] += float64(g * xh)
-	}
-	size := float64(len(x))
-	mg, mgx := float32(0), float32((sgx[0]+sgx[1])/size)
+	k, size := best(), float64(len(x))
+	mg, mgx := float32(0), float32(k.normSum(dy, x, gamma, mean, rstd)/size)
 	if layer {
-		mg = float32((sg[0] + sg[1]) / size)
+		var sum [2]float64
+		for j, v := range dy {
+			sum[j&1] += float64(v) * float64(gamma[j])
+		}
+		mg = float32((sum[0] + sum[1]) / size)
 	}
-	for j, v := range dy {
-		xh := float32((x[j] - mean) * rstd)
-		g := float32(v*gamma[j]) - mg
-		dx[j] += float32(rstd * (g - float32(xh*mgx)))
-	}
+	k.normGrad(dx, dy, x, gamma, mean, rstd, mg, mgx)
 }
 
 // columns adds to sum_j the sum over i < rows of f(i, j), in float64 and in

@@ -30,17 +30,15 @@ func (b *Backend) Copy(y, x backend.Mat) {
 // Add computes y ← y + alpha·x.
 func (b *Backend) Add(y, x backend.Mat, alpha float32) {
 	writable(y)
-	b.rows3(y, x, x, func(y, x, _ []float32) {
-		for j, v := range x {
-			y[j] += float32(alpha * v)
-		}
-	})
+	k := best()
+	b.rows3(y, x, x, func(y, x, _ []float32) { k.addScaled(y, x, alpha) })
 }
 
 // Scale computes x ← alpha·x.
 func (b *Backend) Scale(x backend.Mat, alpha float32) {
 	writable(x)
-	b.rows3(x, x, x, func(x, _, _ []float32) { scaleRow(x, alpha) })
+	k := best()
+	b.rows3(x, x, x, func(x, _, _ []float32) { k.scale(x, alpha) })
 }
 
 // AddBias adds a row to every row.

@@ -29,7 +29,8 @@ func (b *Backend) CrossEntropy(loss, logits backend.Mat, targets []int32, scale,
 // crossEntropyRow returns the loss of one row and overwrites it: with p =
 // softmax(x) and q = (1−e)·onehot + e/n, dx = scale·(p − q).
 func crossEntropyRow(x []float32, target int, scale, smoothing float32, grad bool) float32 {
-	top := linalg.Max(x)
+	k := best()
+	top := k.most(x)
 	hit, n := float64(x[target]), float64(len(x))
 	mean := 0.0
 	if smoothing != 0 {
@@ -41,7 +42,7 @@ func crossEntropyRow(x []float32, target int, scale, smoothing float32, grad boo
 	e := float64(smoothing)
 	loss := logSum - float64((1-e)*hit) - float64(e*mean)
 	if grad {
-		scaleRow(x, scale/sum)
+		k.scale(x, scale/sum)
 		if smoothing != 0 {
 			each := float32(float64(scale) * e / n)
 			for j := range x {
