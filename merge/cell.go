@@ -33,7 +33,7 @@ func gridCell(g *dtype.Grid, d dtype.DType, bits uint64) cell {
 // nearestCell returns the cell of finite bits of d under rounding to nearest.
 func nearestCell(d dtype.DType, bits uint64) cell {
 	v, inner, outer := gaps(d, bits)
-	return newCell(d, bits, v, inner/2, outer/2, max(inner, outer))
+	return newCell(d, bits, v, float64(inner/2), float64(outer/2), max(inner, outer))
 }
 
 // randomCell returns the cell of finite bits of d under stochastic rounding
@@ -41,7 +41,7 @@ func nearestCell(d dtype.DType, bits uint64) cell {
 // than u from the neighbour nearer to zero, in units of their distance.
 func randomCell(d dtype.DType, bits uint64, u float64) cell {
 	v, inner, outer := gaps(d, bits)
-	below, above := (1-u)*inner, u*outer
+	below, above := float64((1-u)*inner), float64(u*outer)
 	if bits&^d.SignBit() == d.MaxMagnitude() {
 		above = math.Inf(1) // what lies beyond becomes this value too
 	}
@@ -80,5 +80,5 @@ func (c cell) middle() float64 {
 	if math.IsInf(c.above-c.below, 0) {
 		return c.center
 	}
-	return c.center + (c.above-c.below)/2
+	return c.center + float64((c.above-c.below)/2)
 }

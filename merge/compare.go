@@ -12,11 +12,11 @@ type comparison struct {
 	runs        int // how many runs of elements were compared
 	unequalRuns int // how many of them differ
 	differing   int
-	changed     int     // elements that the merge changes
-	ulp         int64   // largest distance in ordinals
-	float32     bool    // every element may come from a delta computed in float32
-	places      []int32 // scratch: elements of a row that differ
-	base        int     // elements of runs that are the base's to the bit
+	changed     int    // elements that the merge changes
+	ulp         int64  // largest distance in ordinals
+	float32     bool   // every element may come from a delta computed in float32
+	places      rowSet // scratch: elements of a row that differ
+	base        int    // elements of runs that are the base's to the bit
 }
 
 func (c *comparison) merge(o comparison) {
@@ -82,9 +82,9 @@ func countDifferent(a, b []byte, width int) (n int) {
 // row compares a row.
 func (c *comparison) row(ch *change, w, merged, want []byte, d []float64, coarse float64, row int) {
 	out := ch.out.DType
-	c.places = appendDifferent(c.places[:0], merged, want, out.Bits()/8)
-	for _, at := range c.places {
-		j := int(at)
+	c.places.begin(len(d))
+	c.places.addDifferent(merged, want, out.Bits()/8)
+	for j := range c.places.all() {
 		have, should := out.Bits64(merged, j), out.Bits64(want, j)
 		c.differing++
 		if c.hopeless() {
@@ -101,7 +101,7 @@ func (c *comparison) row(ch *change, w, merged, want []byte, d []float64, coarse
 		}
 		x := valueAt(ch.in, w, j)
 		t := x + d[j]
-		c.float32 = c.float32 && nearestCell(out, have).meets(t, coarse+math.Abs(t)*0x1p-23)
+		c.float32 = c.float32 && nearestCell(out, have).meets(t, coarse+float64(math.Abs(t)*0x1p-23))
 	}
 }
 
@@ -140,5 +140,5 @@ func (c *computer[T]) readRow(source []byte, d []T, bound float64, row, col int)
 	}
 	width := ch.out.DType.Bits() / 8
 	at := int(ch.elementIndex(c.plane, row, col)) * width
-	return c.reader(source, c.beside[at:at+len(d)*width], c.deltas, bound*1.001+smallest[T](), bound*1.001*(0x1p-24/c.epsilon)+smallest[T](), c.plane, row, col)
+	return c.reader(source, c.beside[at:at+len(d)*width], c.deltas, slack[T](bound), slack[T](bound*(0x1p-24/c.epsilon)), c.plane, row, col)
 }

@@ -103,8 +103,8 @@ func (d *dora) scaleOf(row, col int) (gain, radius float64) {
 func (d *dora) scale(t, e float64, row, col int) (float64, float64) {
 	out := d.output(row, col)
 	g := d.gain[out]
-	u := g * t
-	return u, math.Abs(g)*e*1.001 + math.Abs(u)*(d.error[out]+0x1p-51) + 0x1p-1060
+	u := float64(g * t)
+	return u, float64(math.Abs(g)*e*1.001) + float64(math.Abs(u)*(d.error[out]+0x1p-51)) + 0x1p-1060
 }
 
 // scaleExact multiplies a sum computed without rounding by the gain.
@@ -155,7 +155,7 @@ func newCompensated(n int) compensated {
 }
 
 func (c compensated) addSquare(i int, x float64) {
-	p := x * x
+	p := float64(x * x)
 	e := math.FMA(x, x, -p)
 	s := c.sum[i] + p
 	z := s - c.sum[i]

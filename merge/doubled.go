@@ -16,7 +16,7 @@ func twoSum(a, b float64) (sum, rest float64) {
 // twoProduct returns the rounded product of a and b and what rounding took
 // from it.
 func twoProduct(a, b float64) (product, rest float64) {
-	product = a * b
+	product = float64(a * b)
 	return product, math.FMA(a, b, -product)
 }
 
@@ -31,10 +31,10 @@ func dotDoubled(c float64, x, y func(k int) float64, n int) doubled {
 		abs += math.Abs(p)
 	}
 	high, low := twoProduct(c, sum)
-	low += c * rest
+	low += float64(c * rest)
 	// Each of 2n+4 operations on what rounding took errs by 2^-53 of it, and
 	// that is at most n·2^-53 of the sum of magnitudes. What underflows is lost.
-	bound := math.Abs(c)*abs*float64(n+2)*float64(2*n+4)*0x1p-105 + 0x1p-960*(1+math.Abs(c))
+	bound := float64(math.Abs(c)*abs*float64(n+2)*float64(2*n+4)*0x1p-105) + float64(0x1p-960*(1+math.Abs(c)))
 	return doubled{high, low, bound}
 }
 
@@ -42,7 +42,7 @@ func dotDoubled(c float64, x, y func(k int) float64, n int) doubled {
 func (d doubled) add(o doubled) doubled {
 	s, r := twoSum(d.high, o.high)
 	low := r + (d.low + o.low)
-	return doubled{s, low, d.bound + o.bound + (math.Abs(r)+math.Abs(d.low)+math.Abs(o.low))*0x1p-51}
+	return doubled{s, low, d.bound + o.bound + float64((math.Abs(r)+math.Abs(d.low)+math.Abs(o.low))*0x1p-51)}
 }
 
 // compare returns the sign of (v − center) + d + offset, or 0 where the error
@@ -50,10 +50,12 @@ func (d doubled) add(o doubled) doubled {
 func (d doubled) compare(v, center, offset float64) int {
 	s, r := twoSum(v, -center)
 	t := doubled{s, r, 0}.add(d).add(doubled{offset, 0, 0})
-	switch x := t.high + t.low; {
-	case x > t.bound+math.Abs(x)*0x1p-51:
+	x := t.high + t.low
+	e := t.bound + float64(math.Abs(x)*0x1p-51)
+	switch {
+	case x > e:
 		return 1
-	case x < -t.bound-math.Abs(x)*0x1p-51:
+	case x < -e:
 		return -1
 	}
 	return 0

@@ -21,7 +21,6 @@ type mark struct {
 // not depend on how rows are cut into blocks.
 type marks struct {
 	rows [blockRows][]mark
-	slow []int32 // elements of a row that the prober must look at
 	p    prober
 }
 
@@ -78,7 +77,7 @@ func (c *computer[T]) probe(bits uint64, row, col int, d, bound float64) *prober
 		gain, radius = c.change.dora.scaleOf(row, col)
 	}
 	p := &c.marks.p
-	p.start(c.cellOf(bits, row, col), gain, radius, d, bound*1.001+smallest[T]())
+	p.start(c.cellOf(bits, row, col), gain, radius, d, slack[T](bound))
 	c.at = [2]int{row, col}
 	return p
 }

@@ -69,12 +69,13 @@ func (p *prober) side(n int64) int {
 	if p.radius == 0 && p.gain == 1 {
 		offset := v - p.cell.center
 		y := offset + p.d
-		err = p.e + (math.Abs(offset)+math.Abs(y)+p.cell.spacing)*0x1p-50
+		err = p.e + float64((math.Abs(offset)+math.Abs(y)+p.cell.spacing)*0x1p-50)
 		low, high = y+p.cell.below, y-p.cell.above
 	} else {
 		x := v + p.d
-		y := p.gain * x
-		err = p.gain*(p.e+math.Abs(x)*0x1p-51)*1.001 + math.Abs(y)*(p.radius*1.001+0x1p-50) + (math.Abs(p.cell.center)+p.cell.spacing)*0x1p-50 + 0x1p-1060
+		y := float64(p.gain * x)
+		err = float64(p.gain*(p.e+float64(math.Abs(x)*0x1p-51))*1.001) + float64(math.Abs(y)*(float64(p.radius*1.001)+0x1p-50)) +
+			float64((math.Abs(p.cell.center)+p.cell.spacing)*0x1p-50) + 0x1p-1060
 		low, high = y-(p.cell.center-p.cell.below), y-(p.cell.center+p.cell.above)
 	}
 	switch {
@@ -192,7 +193,7 @@ func (p *prober) quick() (first, last int64, ok bool) {
 		return 0, 0, false
 	}
 	low, high := p.cell.ends()
-	e := p.e + (math.Abs(p.cell.center)+p.cell.spacing+math.Abs(p.d))*0x1p-50
+	e := p.e + float64((math.Abs(p.cell.center)+p.cell.spacing+math.Abs(p.d))*0x1p-50)
 	if !finite(p.d) || !finite(e) {
 		return 0, 0, false
 	}

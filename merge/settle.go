@@ -45,16 +45,16 @@ func (c *computer[T]) approximate(row, col int, w float64) (t, bound float64) {
 		l := &c.laid[i]
 		sum, abs := 0.0, 0.0
 		for k, x := range left[:l.rank] {
-			p := x * float64(l.values[k*cols+col])
+			p := float64(x * float64(l.values[k*cols+col]))
 			sum += p
 			abs += math.Abs(p)
 		}
 		left = left[l.rank:]
-		t += l.coefficient * sum
-		bound += float64(l.rank+len(c.laid)+6) * 0x1p-53 * math.Abs(l.coefficient) * abs
+		t += float64(l.coefficient * sum)
+		bound += float64(float64(l.rank+len(c.laid)+6) * 0x1p-53 * math.Abs(l.coefficient) * abs)
 	}
-	bound *= 1.001
-	return t, bound + (math.Abs(t)+math.Abs(w)+bound)*0x1p-52*float64(len(c.laid)+1) + 0x1p-1060
+	bound = float64(bound * 1.001)
+	return t, bound + float64((math.Abs(t)+math.Abs(w)+bound)*0x1p-52*float64(len(c.laid)+1)) + 0x1p-1060
 }
 
 // gatherLeft decodes the row of every left factor; zeros for a term that does

@@ -33,7 +33,7 @@ func (k *roundingKey) uniform(i uint64) float64 {
 	return uniform(k.Word(i) >> (32 - uniformBits))
 }
 
-func uniform(n uint32) float64 { return float64(n) * (1.0 / (1 << uniformBits)) }
+func uniform(n uint32) float64 { return float64(float64(n) * (1.0 / (1 << uniformBits))) }
 
 // A randomRounder rounds to one dtype.
 type randomRounder struct {

@@ -73,7 +73,7 @@ func (s *study) row(ch *change, w, merged []byte, d []float64, coarse float64) {
 			c = gridCell(&s.grid, out, bits)
 		}
 		t := x + delta
-		e := coarse + math.Abs(t)*0x1p-23
+		e := coarse + float64(math.Abs(t)*0x1p-23)
 		for i := range s.variants {
 			if v := &s.variants[i]; !v.failed {
 				v.failed = !v.allows(c, x, delta, coarse)
@@ -83,9 +83,9 @@ func (s *study) row(ch *change, w, merged []byte, d []float64, coarse float64) {
 			s.neighbours = t+e >= m-2*c.below && t-e <= m+2*c.above
 		}
 		s.limit(c, x, delta, e)
-		s.d2 += delta * delta
-		s.dot += (m - x) * delta
-		s.m2 += (m - x) * (m - x)
+		s.d2 += float64(delta * delta)
+		s.dot += float64((m - x) * delta)
+		s.m2 += float64((m - x) * (m - x))
 	}
 	s.elements += len(d)
 }
@@ -111,7 +111,7 @@ func (h *hypothesis) allows(c cell, w, delta, coarse float64) bool {
 	h.delta.Encode64(raw[:], pair[:])
 	h.delta.Decode64(pair[:], raw[:])
 	for _, d := range pair {
-		if t := w + d; c.meets(t, math.Abs(t)*0x1p-23) {
+		if t := w + d; c.meets(t, float64(math.Abs(t)*0x1p-23)) {
 			return true
 		}
 	}
@@ -287,10 +287,10 @@ func (x *verified) factor(low, high float64) float64 {
 // simplest returns the number between two others that has the fewest digits.
 func simplest(low, high float64) float64 {
 	for digits := 1; digits < 17; digits++ {
-		f, err := strconv.ParseFloat(strconv.FormatFloat(low+(high-low)/2, 'g', digits, 64), 64)
+		f, err := strconv.ParseFloat(strconv.FormatFloat(low+float64((high-low)/2), 'g', digits, 64), 64)
 		if err == nil && f >= low && f <= high {
 			return f
 		}
 	}
-	return low + (high-low)/2
+	return low + float64((high-low)/2)
 }

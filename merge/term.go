@@ -201,7 +201,7 @@ func maxColumnNorm[T linalg.Float](m []T, rows, cols int) float64 {
 		clear(sums[:])
 		for r := range rows {
 			for j, x := range m[r*cols+c : r*cols+c+n] {
-				sums[j] += float64(x) * float64(x)
+				sums[j] += float64(float64(x) * float64(x))
 			}
 		}
 		for _, s := range sums[:n] {

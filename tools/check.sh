@@ -62,6 +62,9 @@ $GO test -race ./...
 step 'without assembly'
 $GO test -tags noasm ./...
 
+step 'no fused products where bits matter'
+GO="$GO" tools/fused.sh
+
 step 'GOAMD64=v3'
 if [ "$($GO env GOARCH)" = amd64 ]; then
   GOAMD64=v3 $GO test ./...

@@ -33,7 +33,7 @@ func newGenerateCmd() *cobra.Command {
 		Short:      "Continue a text with a base and an adapter, to see what was learned",
 		SuggestFor: []string{"run", "sample", "complete", "chat"},
 		Long: `generate continues a prompt with a base, or with an adapter on it, unmerged.
-It runs on the CPU in float32, takes the most likely token each time unless
+It runs on the CPU, with BF16 weights as training does, takes the most likely token each time unless
 --temperature is given, and stops at the end of the text, after --max-tokens,
 or when the base has no room left. The base is a folder with config.json and
 tokenizer.json, of a model that can be trained (see loratool train --help).

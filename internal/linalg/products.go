@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// A Factor is a right-hand factor that is read block by block, such as one
+// A Factor is a factor of a product that is read block by block, such as one
 // that is decoded on the way.
 type Factor[T Float] struct {
 	Rows, Cols int
@@ -54,10 +54,10 @@ func Products[T Float](workers int, a Mat[T], terms ...Term[T]) {
 				t.C.Rows, t.C.Cols, a.Rows, a.Cols, t.B.Rows, t.B.Cols))
 		}
 	}
-	products(best(), workers, a, terms)
+	products(best(), workers, FactorOf(a), terms)
 }
 
-func products[T Float](i isa, workers int, a Mat[T], terms []Term[T]) {
+func products[T Float](i isa, workers int, a Factor[T], terms []Term[T]) {
 	mr, _ := shape[T](i)
 	span := min(a.Cols, maxDepth)
 	rows := max(maxLeft/max(span, 1)/mr*mr, blockRows)
@@ -68,7 +68,7 @@ func products[T Float](i isa, workers int, a Mat[T], terms []Term[T]) {
 		l := left[T]{isa: i, rows: n, data: grow(&s.a, roundUp(n, mr)*span)}
 		for {
 			l.depth = min(maxDepth, a.Cols-l.from)
-			l.pack(workers, a.View(r, 0, n, a.Cols))
+			l.pack(workers, a, r)
 			l.mul(workers, r, terms)
 			if l.from += l.depth; l.from >= a.Cols {
 				break
@@ -92,15 +92,18 @@ func (l *left[T]) block(r, rows, k, kc int) []T {
 	return l.data[roundUp(l.rows, mr)*k+r*kc:][:roundUp(rows, mr)*kc]
 }
 
-func (l *left[T]) pack(workers int, a Mat[T]) {
+// pack packs the rows of a from row0 on.
+func (l *left[T]) pack(workers int, a Factor[T], row0 int) {
 	mr, _ := shape[T](l.isa)
 	strip := 4 * mr
 	Parallel(workers, (l.rows+strip-1)/strip, func(u int) {
 		r := u * strip
 		rows := min(strip, l.rows-r)
+		s := getScratch[T]()
+		defer putScratch(s)
 		for k := 0; k < l.depth; k += blockDepth {
 			kc := min(blockDepth, l.depth-k)
-			packRows(l.block(r, rows, k, kc), l.isa, a.View(r, l.from+k, rows, kc))
+			packRows(l.block(r, rows, k, kc), l.isa, a.Block(grow(&s.b, rows*kc), row0+r, l.from+k, rows, kc))
 		}
 	})
 }

@@ -28,7 +28,7 @@ func testProducts[T Float](t *testing.T, i isa) {
 			for n, b := range factors {
 				terms = append(terms, Term[T]{random[T](m.rows, b.Cols, 9), FactorOf(b), n >= 2})
 			}
-			products(i, workers, a, terms)
+			products(i, workers, FactorOf(a), terms)
 			for n, w := range want {
 				sameBits(t, fmt.Sprintf("%d×%d, term %d, %d workers", m.rows, m.depth, n, workers), terms[n].C.Data, w.Data)
 			}

@@ -131,7 +131,7 @@ func startVectors(rows, n int) lowrank.Mat {
 	m := linalg.Dense(make([]float64, rows*n), rows, n)
 	key := philox.NewKey("loratool subspace 1", 0, "")
 	for i := range m.Data {
-		m.Data[i] = float64(key.Word(uint64(i)))/(1<<31) - 1
+		m.Data[i] = float64(float64(key.Word(uint64(i)))/(1<<31)) - 1
 	}
 	x := linalg.Dense(make([]float64, rows*n), rows, n)
 	linalg.NewQR(m).Mul(x, unit(n))

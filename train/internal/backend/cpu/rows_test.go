@@ -68,6 +68,33 @@ func testGemm(t *testing.T, m int) {
 	}
 }
 
+// Beside frozen BF16 weights the other factor is rounded to BF16, unless the
+// backend is exact; beside float32 ones of the same call it is not.
+func TestGemmRounded(t *testing.T) {
+	const m, k, n = 13, 37, 29
+	for _, exact := range []bool{false, true} {
+		for _, tb := range []bool{false, true} {
+			b := newBed(t)
+			b.b.SetExact(exact)
+			x, x64 := b.mat(m, k)
+			y, y64 := b.mat(k, n)
+			if tb {
+				y, y64 = b.mat(n, k)
+			}
+			w, w64 := b.frozen(y, dtype.BF16)
+			_, rounded := b.frozen(x, dtype.BF16)
+			want := product64(rounded, m, k, false, w64, n, tb, nil)
+			if exact {
+				want = product64(x64, m, k, false, w64, n, tb, nil)
+			}
+			half, full := b.zeros(m, n), b.zeros(m, n)
+			b.b.Gemm(x, false, backend.Product{C: half, B: w, TB: tb}, backend.Product{C: full, B: y, TB: tb})
+			b.near("BF16", half, want, tolerance)
+			b.near("F32", full, product64(x64, m, k, false, y64, n, tb, nil), tolerance)
+		}
+	}
+}
+
 func TestRows(t *testing.T) {
 	b := newBed(t)
 	x, x64 := b.mat(6, 9)
