@@ -70,6 +70,12 @@ def split(train_pairs, test_pairs, samples, held, meanings):
     return train[:samples], heldout[:held], [(m, refs[m]) for m in chosen[:meanings]]
 
 
+def dtype(base):
+    with open(f"{base}/model.safetensors", "rb") as f:
+        head = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    return next(t["dtype"] for name, t in head.items() if name.endswith("q_proj.weight"))
+
+
 def biased(base, to):
     """The base with biases of zero, which change nothing and which BitFit can train."""
     os.makedirs(to, exist_ok=True)
@@ -268,7 +274,7 @@ def check(rows, untrained):
 def report(a, rows, form, source, base, tests, untrained, took):
     name = "SmolLM2-135M-Instruct" if a.full else "stories260K"
     lines = [f"## The methods of the LoRA paper on {name}", "",
-             f"{source}; {form['steps']} steps of {form['batch']} samples of {form['samples']}, float32, {a.seeds} seeds (± is the standard deviation), held-out loss on {form['held']} pairs, greedy answers of at most {form['answer']} tokens to {len(tests)} meanings. "
+             f"{source}; {form['steps']} steps of {form['batch']} samples of {form['samples']}, weights in {dtype(base)}, {a.seeds} seeds (± is the standard deviation), held-out loss on {form['held']} pairs, greedy answers of at most {form['answer']} tokens to {len(tests)} meanings. "
              f"The untrained base has BLEU {untrained:.1f}. BitFit runs on the base with biases of zero, since this family has none. {platform.machine()}, {os.cpu_count()} CPUs, {took / 60:.0f} minutes, load average at the end {os.getloadavg()[1]:.0f}.", "",
              "| method | trained parameters | held-out loss | BLEU | tokens/s | peak memory | saved | options |", "|---|---|---|---|---|---|---|---|"]
     for r in rows:
