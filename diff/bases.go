@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/internal/lowrank"
 )
@@ -43,6 +44,7 @@ type ChangedTensor struct {
 type CompareOptions struct {
 	ShapesOnly bool // read no values
 	Exclude    []string
+	Names      names.Rules
 	Seed       uint64
 	Workers    int
 	Memory     int64
@@ -54,7 +56,7 @@ const spectrumRank = 64
 
 // CompareBases compares two checkpoints tensor by tensor.
 func CompareBases(ctx context.Context, a, b *checkpoint.Checkpoint, o CompareOptions) (*BasesReport, error) {
-	p, err := PlanExtract(a, b, ExtractOptions{Rank: lowrank.Rules{Rule: lowrank.Auto()}, MaxRank: spectrumRank, Exclude: o.Exclude,
+	p, err := PlanExtract(a, b, ExtractOptions{Rank: lowrank.Rules{Rule: lowrank.Auto()}, MaxRank: spectrumRank, Exclude: o.Exclude, Names: o.Names,
 		Seed: o.Seed, Workers: o.Workers, Memory: o.Memory, Progress: o.Progress})
 	if err != nil {
 		return nil, err
@@ -130,7 +132,7 @@ func (p *ExtractPlan) compare(j *job) (*ChangedTensor, error) {
 	}
 	for _, pl := range planes {
 		c.FullRank = c.FullRank || pl.found.full
-		if s := roots(pl.found.squares); len(c.Spectrum) == 0 || s[0] > c.Spectrum[0] {
+		if s := pl.found.sigma(); len(c.Spectrum) == 0 || len(s) > 0 && s[0] > c.Spectrum[0] {
 			c.Spectrum = s
 		}
 	}

@@ -9,16 +9,44 @@ import (
 	"github.com/loratool/loratool/internal/mmap"
 )
 
-// A side is one of the two tensors of a delta, a view of a mapped file.
+// A side is one of the two tensors of a delta, a view of a mapped file, or a
+// parameter that lies in several.
 type side struct {
 	dtype dtype.DType
 	bytes []byte
+	laid  *laid // nil: bytes are all of it
+	skip  int   // elements of laid before those of the side
 }
 
 // part returns n elements from the given one on.
 func (s side) part(first, n int) []byte {
 	width := s.dtype.Bits() / 8
 	return s.bytes[first*width : (first+n)*width]
+}
+
+// from returns the side from an element on, n elements long.
+func (s side) from(first, n int) side {
+	if s.laid != nil {
+		s.skip += first
+		return s
+	}
+	return side{dtype: s.dtype, bytes: s.part(first, n)}
+}
+
+func (s side) decode32(x []float32, first int) {
+	if s.laid != nil {
+		decodeLaid(s.laid, x, s.skip+first, s.dtype.Decode32)
+		return
+	}
+	s.dtype.Decode32(x, s.part(first, len(x)))
+}
+
+func (s side) decode64(x []float64, first int) {
+	if s.laid != nil {
+		decodeLaid(s.laid, x, s.skip+first, s.dtype.Decode64)
+		return
+	}
+	s.dtype.Decode64(x, s.part(first, len(x)))
 }
 
 // A delta is X = tuned − base, both seen as a rows×cols matrix. Each element is
@@ -29,6 +57,7 @@ func (s side) part(first, n int) []byte {
 type delta struct {
 	base, tuned side
 	rows, cols  int
+	exponent    int // what a source gives is X·2^-exponent; 0 but for extreme values
 }
 
 // Dims implements linalg.Source.
@@ -53,8 +82,8 @@ func (d *delta) Block(buf *[]float32, row, rows, col, cols int) (m linalg.Mat[fl
 func (d *delta) plane(e int) *delta {
 	n := d.rows * d.cols
 	return &delta{
-		base:  side{d.base.dtype, d.base.part(e*n, n)},
-		tuned: side{d.tuned.dtype, d.tuned.part(e*n, n)},
+		base:  d.base.from(e*n, n),
+		tuned: d.tuned.from(e*n, n),
 		rows:  d.rows, cols: d.cols,
 	}
 }
@@ -63,12 +92,12 @@ func (d *delta) plane(e int) *delta {
 // holds those of the base afterwards.
 func (d *delta) row(x, base []float32, first int) {
 	n := len(x)
-	if d.base.dtype == dtype.F64 || d.tuned.dtype == dtype.F64 {
+	if d.base.dtype == dtype.F64 || d.tuned.dtype == dtype.F64 || d.exponent != 0 {
 		d.wideRow(x, base, first)
 		return
 	}
-	d.tuned.dtype.Decode32(x, d.tuned.part(first, n))
-	d.base.dtype.Decode32(base, d.base.part(first, n))
+	d.tuned.decode32(x, first)
+	d.base.decode32(base[:n], first)
 	for i, b := range base[:n] {
 		x[i] -= b
 	}
@@ -77,10 +106,10 @@ func (d *delta) row(x, base []float32, first int) {
 // wideRow is row in float64, for values that float32 would round.
 func (d *delta) wideRow(x, base []float32, first int) {
 	t, b := make([]float64, len(x)), make([]float64, len(x))
-	d.tuned.dtype.Decode64(t, d.tuned.part(first, len(x)))
-	d.base.dtype.Decode64(b, d.base.part(first, len(x)))
+	d.tuned.decode64(t, first)
+	d.base.decode64(b, first)
 	for i := range x {
-		x[i], base[i] = float32(t[i]-b[i]), float32(b[i])
+		x[i], base[i] = float32(math.Ldexp(t[i]-b[i], -d.exponent)), float32(b[i])
 	}
 }
 
@@ -144,17 +173,21 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 			columns[j] += float64(v)
 		}
 	}
-	columnMost := 0.0
-	for _, v := range columns {
-		columnMost = max(columnMost, v)
+	if d.extreme(s) {
+		return d.loadWide(x)
 	}
 	unit := newNoise(d.tuned.dtype).unit
 	s.noise2 *= unit
-	s.edge = noiseEdge(rowMost*unit, columnMost*unit, d.rows, d.cols)
-	if sum := s.base2 + s.delta2; math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return s, errNotFinite
-	}
+	s.edge = noiseEdge(rowMost*unit, largestOf(columns)*unit, d.rows, d.cols)
 	return s, nil
+}
+
+// largestOf returns the largest of some values above zero.
+func largestOf(x []float64) (most float64) {
+	for _, v := range x {
+		most = max(most, v)
+	}
+	return most
 }
 
 var errNotFinite = fmt.Errorf("values that are NaN or infinite")

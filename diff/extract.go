@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
@@ -24,6 +25,7 @@ type ExtractOptions struct {
 	Include []string // patterns of modules or tensors to extract; none means all
 	Exclude []string // patterns of modules or tensors to leave out
 	Save    []string // patterns of modules to store whole (PEFT's modules_to_save)
+	Names   names.Rules
 	DType   dtype.DType
 	Exact   bool // find all singular values
 	Seed    uint64
@@ -44,13 +46,17 @@ const DefaultMemory = 512 << 20
 // An Extraction is an adapter made from two checkpoints, and how good it is.
 type Extraction struct {
 	Adapter *adapter.Adapter
-	Config  []byte // adapter_config.json to start from, or nil
+	Config  []byte   // adapter_config.json to start from, or nil
+	Others  []string // parameters of the base, as they are in memory, without factors
 	Report  ExtractReport
 }
 
-// stackConfig names the version of PEFT whose convention stacks of experts
-// follow: which way a square one lies cannot be told from its shape.
-const stackConfig = `{"peft_type": "LORA", "peft_version": "0.21.2"}`
+// stackWriter is the version of PEFT whose convention stacks of experts follow:
+// which way a square one lies cannot be told from its shape.
+const (
+	stackWriter = "0.21.2"
+	stackConfig = `{"peft_type": "LORA", "peft_version": "` + stackWriter + `"}`
+)
 
 func (o *ExtractOptions) setDefaults() {
 	if n, ok := o.Rank.Fixed(); ok && n == 0 {
@@ -120,7 +126,7 @@ type job struct {
 // PlanExtract decides what is done with every tensor.
 func PlanExtract(base, tuned *checkpoint.Checkpoint, o ExtractOptions) (*ExtractPlan, error) {
 	o.setDefaults()
-	pair, err := NewPair(base, tuned)
+	pair, err := NewPair(base, tuned, o.Names)
 	if err != nil {
 		return nil, err
 	}
@@ -134,15 +140,15 @@ func PlanExtract(base, tuned *checkpoint.Checkpoint, o ExtractOptions) (*Extract
 func (p *ExtractPlan) plan(m match) *job {
 	o := &p.options
 	j := &job{match: m, role: p.pair.role(m)}
-	names := []string{m.name, j.role.name()}
+	both := []string{m.name, j.role.name()}
 	j.rule = o.Rank.Lookup(j.role.name())
 	if j.role.why == "" && !m.tuned.DType.Float() {
 		j.role.why = "dtype " + m.tuned.DType.String()
 	}
 	switch {
-	case matches(o.Save, append(names, p.pair.module(m.name))...):
+	case matches(o.Save, append(both, p.pair.module(m.name))...):
 		j.action = save
-	case matches(o.Exclude, names...), len(o.Include) > 0 && !matches(o.Include, names...):
+	case matches(o.Exclude, both...), len(o.Include) > 0 && !matches(o.Include, both...):
 		j.action, j.why = leave, "excluded"
 	case !slices.Equal(m.base.Shape, m.tuned.Shape):
 		j.action, j.why = leave, fmt.Sprintf("shape %v became %v", m.base.Shape, m.tuned.Shape)
@@ -291,34 +297,57 @@ func truncations(planes []plane) (ts []*truncation) {
 	return ts
 }
 
-// planes truncates every plane of a tensor and returns the largest rank.
+// planes truncates every plane of a tensor and returns the largest rank, which
+// all get: it is the stack's.
 func (p *ExtractPlan) planes(j *job, rule lowrank.Rule) (planes []plane, rank int, err error) {
-	t := truncator{workers: p.workers(j), seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
 	for e := range j.role.planes {
-		d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
-		pl := plane{source: d}
-		var x []float32
-		if j.memory() <= p.options.Memory {
-			if j.buffer == nil {
-				j.buffer = p.buffers.get(d.rows * d.cols)
-			}
-			x = j.buffer
-			pl.source = linalg.InMemory(linalg.Dense(x, d.rows, d.cols))
-		}
-		if pl.stats, err = d.load(p.workers(j), x); err != nil {
+		pl, err := p.plane(j, e, rule)
+		if err != nil {
 			return nil, 0, p.fault(j, err)
 		}
 		j.stats.add(pl.stats)
-		if pl.found, err = t.truncate(pl.source, fmt.Sprintf("%s %d", j.name, e), rule, pl.stats); err != nil {
-			return nil, 0, p.fault(j, err)
-		}
-		if j.role.planes > 1 {
-			pl.source = d // one plane in memory at a time
-		}
 		planes, rank = append(planes, pl), max(rank, pl.found.rank)
 	}
 	j.same = j.stats.delta2 == 0
+	if rule == lowrank.Auto() {
+		return planes, rank, nil // more would be noise
+	}
+	for e := range planes {
+		if planes[e].found.rank < min(rank, j.role.rows, j.role.cols) && planes[e].stats.delta2 > 0 {
+			full := planes[e].found.full
+			if planes[e], err = p.plane(j, e, lowrank.Fixed(rank)); err != nil {
+				return nil, 0, p.fault(j, err)
+			}
+			planes[e].found.full = full
+		}
+	}
 	return planes, rank, nil
+}
+
+// plane truncates one plane of a tensor.
+func (p *ExtractPlan) plane(j *job, e int, rule lowrank.Rule) (pl plane, err error) {
+	t := truncator{workers: p.workers(j), seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
+	d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
+	pl.source = d
+	var x []float32
+	if j.memory() <= p.options.Memory {
+		if j.buffer == nil {
+			j.buffer = p.buffers.get(d.rows * d.cols)
+		}
+		x = j.buffer
+		pl.source = linalg.InMemory(linalg.Dense(x, d.rows, d.cols))
+	}
+	if pl.stats, err = d.load(p.workers(j), x); err != nil {
+		return pl, err
+	}
+	if pl.found, err = t.truncate(pl.source, fmt.Sprintf("%s %d", j.name, e), rule, d.scaled(pl.stats)); err != nil {
+		return pl, err
+	}
+	pl.found.exponent = d.exponent
+	if j.role.planes > 1 {
+		pl.source = d // one plane in memory at a time
+	}
+	return pl, nil
 }
 
 // certify measures what the module misses.
@@ -327,11 +356,12 @@ func (p *ExtractPlan) certify(j *job, planes []plane) error {
 	j.cert.Rank = j.module.Rank
 	for e, pl := range planes {
 		left, right := written(j.module, j.role, e)
-		square, next, err := residual(p.workers(j), pl.source, left, right, pl.found.next())
+		scale := math.Ldexp(j.module.Scaling(), -pl.found.exponent)
+		square, next, err := residual(p.workers(j), pl.source, scale, left, right, pl.found.next())
 		if err != nil {
 			return p.fault(j, err)
 		}
-		j.cert.add(pl.stats, pl.found, square, math.Sqrt(next))
+		j.cert.add(pl.stats, pl.found, math.Ldexp(square, 2*pl.found.exponent), math.Ldexp(math.Sqrt(next), pl.found.exponent))
 	}
 	m, err := MeasureModule(j.module, Options{})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // An ExtractReport accounts for every tensor of the two checkpoints: it is
@@ -63,14 +64,22 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 			x.Report.LeftOut = append(x.Report.LeftOut, j.change(change))
 			missed += j.stats.delta2
 		}
+		if j.module == nil {
+			x.Others = append(x.Others, p.pair.names.name(j.name))
+		}
 		if j.action == save {
-			x.Adapter.Replacements = append(x.Adapter.Replacements, p.replacement(j))
+			r, err := p.replacement(j)
+			if err != nil {
+				return nil, err
+			}
+			x.Adapter.Replacements = append(x.Adapter.Replacements, r)
 		}
 	}
 	for _, name := range p.pair.Added {
 		x.Report.LeftOut = append(x.Report.LeftOut, TensorChange{Tensor: name, Why: "not in the base"})
 	}
 	for _, name := range p.pair.Removed {
+		x.Others = append(x.Others, p.pair.names.name(name))
 		x.Report.LeftOut = append(x.Report.LeftOut, TensorChange{Tensor: name, Why: "not in the tuned model"})
 	}
 	x.Report.Error, x.Report.Relative, x.Report.Noise, x.Report.Carried = ratio(missed, change), ratio(change, base), ratio(noise, change), 1
@@ -80,7 +89,7 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 	p.addTwin(x)
 	nest(x.Adapter.Modules)
 	if slices.ContainsFunc(x.Adapter.Modules, func(m *adapter.Module) bool { return m.Kind == adapter.Stack }) {
-		x.Config = []byte(stackConfig)
+		x.Config, x.Adapter.Writer = []byte(stackConfig), stackWriter
 	}
 	p.count(x)
 	return x, nil
@@ -112,9 +121,15 @@ func (p *ExtractPlan) saveWhole() {
 	}
 }
 
-func (p *ExtractPlan) replacement(j *job) adapter.Replacement {
-	return adapter.Replacement{Name: p.pair.names.name(j.name), Reason: "modules_to_save", Value: adapter.Tensor{
-		Name: j.name, DType: j.tuned.DType, Shape: j.tuned.Shape, Bytes: p.pair.tuned.Bytes(j.tunedShard, j.tuned)}}
+func (p *ExtractPlan) replacement(j *job) (adapter.Replacement, error) {
+	v := adapter.Tensor{Name: j.name, DType: j.tuned.DType, Shape: j.tuned.Shape}
+	var err error
+	if l := j.laid[1]; l != nil {
+		err = mmap.Guard(func() { v.Bytes = l.gather() })
+	} else {
+		v.Bytes = p.pair.tuned.Bytes(j.tunedShard, j.tuned)
+	}
+	return adapter.Replacement{Name: p.pair.names.name(j.name), Reason: "modules_to_save", Value: v}, err
 }
 
 // addTwin repeats the factors of a tied embedding for its head.

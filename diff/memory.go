@@ -33,27 +33,47 @@ func (m model) Shape(name string) ([]int, dtype.DType, bool) {
 // A namer gives tensors on disk the names that the model in memory, and so
 // PEFT, has for them.
 type namer struct {
-	names  *names.Map
-	prefix string // what the checkpoint of a model without a head lacks
+	names   *names.Map
+	prefix  string            // what the checkpoint of a model without a head lacks
+	memory  map[string]bool   // names that are those in memory already
+	unknown map[string]string // tensors of parameters that cannot be found, and why
 }
 
-func newNamer(m model) (*namer, error) {
-	found, err := names.For(m, names.Rules{})
+func newNamer(m model, rules names.Rules) (*namer, error) {
+	found, err := names.For(m, rules)
 	if err != nil {
 		return nil, err
 	}
-	n := &namer{names: found}
+	n := &namer{names: found, memory: map[string]bool{}, unknown: map[string]string{}}
 	p := found.Prefix() + "."
-	bare := !slices.ContainsFunc(m.Names(), func(name string) bool { return strings.HasPrefix(found.Rename(name).Name, p) })
-	if p != "." && bare && len(m.Architectures()) > 0 && adapter.HeadOf(m.Architectures()) != "" {
+	if bare := !slices.ContainsFunc(m.Names(), func(name string) bool { return strings.HasPrefix(found.Rename(name).Name, p) }); bare && found.Headed() {
 		n.prefix = p
 	}
 	return n, nil
 }
 
+// byParameter reports whether a name in memory is the weight of a module that
+// PEFT adapts as a parameter only.
+func (n *namer) byParameter(name string) bool {
+	path, isWeight := strings.CutSuffix(name, ".weight")
+	return isWeight && n.names.ByParameter(path)
+}
+
+// embeds reports whether a name in memory is the weight of an embedding.
+func (n *namer) embeds(name string) bool {
+	path, isWeight := strings.CutSuffix(name, ".weight")
+	if is, known := n.names.Embedding(path); known {
+		return isWeight && is
+	}
+	return isWeight && embedsTokens(path)
+}
+
 // part reports whether a tensor is only a part of a parameter in memory, such
 // as one expert of a stack, and returns the parameter's name.
 func (n *namer) part(tensor string) (parameter string, part bool) {
+	if n.memory[tensor] {
+		return tensor, false
+	}
 	renamed := n.names.Rename(tensor).Name
 	if renamed == tensor {
 		return renamed, false

@@ -16,14 +16,15 @@ import (
 // A noise measures the variances of rounded values of one dtype, in units of
 // its step²/12.
 type noise struct {
-	least uint32  // bits of the smallest power of two that has an ulp of its own
-	unit  float64 // variance of a value in [1, 2)
+	least       uint32  // bits of the smallest power of two that has an ulp of its own
+	minExponent int     // of that power, which float32 may not hold
+	unit        float64 // variance of a value in [1, 2)
 }
 
 func newNoise(d dtype.DType) noise {
 	mantissa, minExponent := d.Precision()
 	step := math.Ldexp(1, -mantissa)
-	return noise{least: math.Float32bits(float32(math.Ldexp(1, max(minExponent, -126)))), unit: step * step / 12}
+	return noise{least: math.Float32bits(float32(math.Ldexp(1, max(minExponent, -126)))), minExponent: minExponent, unit: step * step / 12}
 }
 
 // noiseLanes is how many float32 sums a row is added up in, and noiseChunk how

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
@@ -23,28 +24,34 @@ type Pair struct {
 	model       model
 	names       *namer
 	common      []match
-	twin        string // path of a head that shares the values of an embedding and is not stored, or ""
-	shared      string // tensor of that embedding
+	joined      [2]map[string]bool // tensors of base and tuned that are matched by their names in memory
+	twin        string             // path of a head that shares the values of an embedding and is not stored, or ""
+	shared      string             // tensor of that embedding
 }
 
-// A match is a tensor that both checkpoints have.
+// A match is a tensor that both checkpoints have, or a parameter of the model
+// in memory that one of them stores in parts: then the tensors say what it
+// would be in one.
 type match struct {
-	name        string
+	name        string // of the tensor, or of the parameter in memory
 	base, tuned safetensors.Tensor
 	baseShard   int
 	tunedShard  int
+	laid        [2]*laid // of base and tuned; nil for one tensor as it stands
+	why         string   // not "" if it has no elements to compare
 }
 
-// NewPair matches two checkpoints. A head that only the tuned one stores is
-// matched with the base's embedding if the base ties them; one that is equal
-// to the tuned embedding counts as tied still.
-func NewPair(base, tuned *checkpoint.Checkpoint) (*Pair, error) {
+// NewPair matches two checkpoints. What lies in other tensors in memory, and
+// so in an adapter, is matched as it lies there. A head that only the tuned one
+// stores is matched with the base's embedding if the base ties them; one that
+// is equal to the tuned embedding counts as tied still.
+func NewPair(base, tuned *checkpoint.Checkpoint, rules names.Rules) (*Pair, error) {
 	p := &Pair{base: base, tuned: tuned}
 	var err error
 	if p.model, err = newModel(base); err != nil {
 		return nil, err
 	}
-	if p.names, err = newNamer(p.model); err != nil {
+	if p.names, err = newNamer(p.model, rules); err != nil {
 		return nil, err
 	}
 	for _, c := range []*checkpoint.Checkpoint{base, tuned} {
@@ -52,9 +59,15 @@ func NewPair(base, tuned *checkpoint.Checkpoint) (*Pair, error) {
 			return nil, err
 		}
 	}
+	if err := p.join(rules); err != nil {
+		return nil, err
+	}
 	embedding, head := p.tied()
 	for _, name := range tuned.Names() {
-		m := match{name: name}
+		if p.joined[1][name] {
+			continue
+		}
+		m := match{name: name, why: p.names.unknown[name]}
 		m.tunedShard, m.tuned, _ = tuned.Lookup(name)
 		source := name
 		if _, _, ok := base.Lookup(name); !ok && name == head {
@@ -71,7 +84,7 @@ func NewPair(base, tuned *checkpoint.Checkpoint) (*Pair, error) {
 		}
 	}
 	for _, name := range base.Names() {
-		if _, _, ok := tuned.Lookup(name); !ok {
+		if _, _, ok := tuned.Lookup(name); !ok && !p.joined[0][name] {
 			p.Removed = append(p.Removed, name)
 		}
 	}
@@ -103,7 +116,7 @@ func (p *Pair) tied() (embedding, head string) {
 	for _, name := range p.base.Names() {
 		path, isWeight := strings.CutSuffix(name, ".weight")
 		switch {
-		case isWeight && adapter.IsHead(path):
+		case isWeight && (adapter.IsHead(path) || name == adapter.HeadOf(p.model.Architectures())):
 			return "", ""
 		case isWeight && adapter.IsEmbedding(path) && (embedding == "" || len(name) < len(embedding)):
 			embedding = name
@@ -118,7 +131,12 @@ func (p *Pair) tied() (embedding, head string) {
 
 // role tells what a tensor is to an adapter.
 func (p *Pair) role(m match) role {
-	return roleOf(p.names.name(m.name), m.base.Shape, m.base.DType, p.model.ModelType())
+	name := p.names.name(m.name)
+	r := roleOf(name, m.base.Shape, m.base.DType, p.model.ModelType(), p.names)
+	if m.why != "" {
+		r.why = m.why
+	}
+	return r
 }
 
 // module returns the path in memory of the module that a tensor belongs to.
@@ -140,17 +158,23 @@ func (p *Pair) sameBytes(a, b string) (same bool) {
 
 // delta returns the whole of a match as one matrix.
 func (p *Pair) delta(m match, rows, cols int) *delta {
-	return &delta{
-		base:  side{m.base.DType, p.base.Bytes(m.baseShard, m.base)},
-		tuned: side{m.tuned.DType, p.tuned.Bytes(m.tunedShard, m.tuned)},
-		rows:  rows, cols: cols,
+	d := &delta{base: side{dtype: m.base.DType, laid: m.laid[0]}, tuned: side{dtype: m.tuned.DType, laid: m.laid[1]}, rows: rows, cols: cols}
+	if m.laid[0] == nil {
+		d.base.bytes = p.base.Bytes(m.baseShard, m.base)
 	}
+	if m.laid[1] == nil {
+		d.tuned.bytes = p.tuned.Bytes(m.tunedShard, m.tuned)
+	}
+	return d
 }
 
 // equal reports whether the two tensors of a match have the same bytes.
 func (p *Pair) equal(m match) (same bool, err error) {
 	if m.base.DType != m.tuned.DType || !slices.Equal(m.base.Shape, m.tuned.Shape) {
 		return false, nil
+	}
+	if m.laid[0] != nil || m.laid[1] != nil {
+		return p.equalParts(m)
 	}
 	err = mmap.Guard(func() {
 		same = bytes.Equal(p.base.Bytes(m.baseShard, m.base), p.tuned.Bytes(m.tunedShard, m.tuned))

@@ -24,7 +24,7 @@ func atLeast(rule lowrank.Rule, squares []float64, s stats) int {
 	if rule != lowrank.Auto() || rank == 0 {
 		return rank
 	}
-	missing := s.delta2 - (1+noiseSlack)*s.noise2
+	missing := s.delta2 - float64((1+noiseSlack)*s.noise2)
 	for _, q := range squares[:rank] {
 		missing -= q
 	}
@@ -39,7 +39,7 @@ const noiseSlack = 0.1
 func roots(squares []float64) []float64 {
 	s := make([]float64, len(squares))
 	for i, q := range squares {
-		s[i] = math.Sqrt(q)
+		s[i] = math.Sqrt(max(0, q))
 	}
 	return s
 }

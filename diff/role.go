@@ -21,15 +21,22 @@ type role struct {
 }
 
 // roleOf tells the role of a tensor from its name in memory, its shape and
-// dtype, and the model_type of the base.
-func roleOf(name string, shape []int, d dtype.DType, model string) role {
+// dtype, the model_type of the base, and what is known of its layers.
+func roleOf(name string, shape []int, d dtype.DType, model string, known *namer) role {
 	path, isWeight := strings.CutSuffix(name, ".weight")
 	r := role{path: path, planes: 1}
+	byParameter := known.byParameter(name)
 	switch {
 	case !d.Float():
 		r.why = "dtype " + d.String()
 	case len(shape) < 2:
 		r.why = "not a matrix"
+	case byParameter && len(shape) == 3:
+		r.stack(name, shape, model)
+	case byParameter && len(shape) == 2:
+		r.param, r.rows, r.cols = "weight", shape[0], shape[1]
+	case byParameter:
+		r.why = "of a module that PEFT cannot adapt"
 	case len(shape) == 3 && !isWeight && strings.Contains(path, "experts"):
 		r.stack(path, shape, model)
 	case !isWeight:
@@ -37,7 +44,7 @@ func roleOf(name string, shape []int, d dtype.DType, model string) role {
 	case len(shape) == 2:
 		r.rows, r.cols = shape[0], shape[1]
 		r.transposed = adapter.StoresTransposed(model, path)
-		if embedsTokens(path) {
+		if known.embeds(name) {
 			r.kind = adapter.Embedding
 		}
 	case len(shape) > 5:

@@ -24,6 +24,16 @@ type truncation struct {
 	squares []float64 // Ritz values squared, rank of them and some more
 	// left and right have rank+probes rows; see linalg.Krylov.Factors.
 	left, right linalg.Mat[float32]
+	exponent    int // of the delta; squares and factors are those of Δ·2^-exponent
+}
+
+// sigma returns the singular values that were found.
+func (t *truncation) sigma() []float64 {
+	s := roots(t.squares)
+	for i := range s {
+		s[i] = math.Ldexp(s[i], t.exponent)
+	}
+	return s
 }
 
 // truncator finds truncations.

@@ -37,7 +37,8 @@ import torch
 import transformers
 import transformers.core_model_loading as core
 from transformers import CONFIG_MAPPING, PreTrainedModel
-from transformers.conversion_mapping import _MODEL_TO_CONVERSION_PATTERN, _build_checkpoint_conversion_mapping
+import peft.utils.transformers_weight_conversion as peft_conversion
+from transformers.conversion_mapping import _MODEL_TO_CONVERSION_PATTERN, _build_checkpoint_conversion_mapping, get_checkpoint_conversion_mapping
 from transformers.models.auto import modeling_auto as auto
 import re._constants as C
 import re._parser as parser
@@ -395,8 +396,14 @@ def shrink(config, depth=0):
                 setattr(config, name, 2)
             except Exception:
                 pass
-    if isinstance(getattr(config, "layer_types", None), list):
+    if isinstance(getattr(config, "layer_types", None), list) and getattr(type(config), "layer_types", None).__class__ is not property:
         config.layer_types = config.layer_types[:2]
+    for name in ("first_k_dense_replace", "moe_layer_start_index", "num_dense_layers", "moe_num_dense_layers"):
+        if isinstance(getattr(config, name, None), int) and getattr(config, name) > 1:
+            setattr(config, name, 1)
+    kinds = getattr(config, "mlp_layer_types", None)
+    if isinstance(kinds, list) and getattr(type(config), "mlp_layer_types", None).__class__ is not property:
+        config.mlp_layer_types = [kinds[0], kinds[-1]]  # dense layers come first
     for name in getattr(config, "sub_configs", None) or {}:
         sub = getattr(config, name, None)
         if getattr(sub, "model_type", None) == "timm_wrapper":  # needs a package; the slot is what counts
@@ -438,8 +445,54 @@ def with_indices(config):
     config.out_indices = [1, 2, 3, 4]
 
 
+# Numbers that some configs leave open or wrong for some of their classes.
+OPEN = {"prediction_length": 4, "vocab_size": 32, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "shared_expert_intermediate_size": 32, "top_k_experts": 2, "moe_intermediate_size": 32, "head_dim": 64, "decoder_hidden_size": 32, "decoder_depth": 1, "decoder_num_heads": 4,
+        "is_decoder": True, "deepstack_layer_map": [[0, 0]], "spatial_target_layers": [0], "pad_token_id": 0}
+
+
+def with_numbers(config):
+    """What is not set, set; tuples as the lists that code adds to; layers of one kind."""
+    for c in [config] + [getattr(config, n, None) for n in getattr(config, "sub_configs", None) or {}]:
+        if not hasattr(c, "to_dict"):
+            continue
+        for name, value in OPEN.items():
+            try:
+                if not getattr(c, name, None if name in vars(c) else value):
+                    setattr(c, name, value)
+            except AttributeError:  # computed, or one for each layer
+                pass
+        for name, value in list(vars(c).items()):
+            if isinstance(value, tuple):
+                setattr(c, name, list(value))
+    shrink(config)
+    for c in (config, getattr(config, "text_config", None), getattr(config, "encoder", None)):
+        if hasattr(c, "mlp_layer_types") and not c.mlp_layer_types:
+            c.mlp_layer_types = ["dense", "sparse"]
+        if hasattr(c, "layer_types") and c.layer_types:
+            c.layer_types = ["full_attention"] * len(c.layer_types)
+        if hasattr(c, "rope_theta") is False and type(c).__name__ == "DbrxConfig":
+            c.attn_config.rope_theta = 10000.0
+
+
+def with_rope_by_layer(config):
+    with_numbers(config)
+    for c in (config, getattr(config, "text_config", None)):
+        if hasattr(c, "rope_parameters"):
+            c.rope_parameters = {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+
+
+def with_image_heads(config):
+    shrink(config)
+    config.head_config.upsample_out_channels, config.head_config.upsample_kernel_sizes = [32, 32], [4, 4]
+    for name in ("conv_out_channels", "scale_conv_out_channels"):
+        setattr(config.head_config, name, [32, 32])
+    for name in ("conv_kernel_sizes", "scale_conv_kernel_sizes"):
+        setattr(config.head_config, name, [1, 1])
+    config.head_config.scale_final_layer_sizes = [32 * config.hidden_size, 16, 1]
+
+
 # Some configs do not build a model as they come; what parts it has does not depend on what is changed.
-ATTEMPTS = [shrink, lambda config: None, with_heads, with_vision, with_backbone, with_vocabulary, with_layer_types, with_indices]
+ATTEMPTS = [shrink, lambda config: None, with_heads, with_vision, with_backbone, with_vocabulary, with_layer_types, with_indices, with_numbers, with_rope_by_layer, with_image_heads]
 
 
 def build(cls, model_type):
@@ -501,9 +554,33 @@ def survey(mapping):
             keys = {name, d["type"]} | {p["class"] for p in found} | {p["type"] for p in found}
             if any("auto" in p for p in found) or keys & set(mapping):
                 d["parts"] = found
+            d["headed"] = isinstance(getattr(model, d.get("prefix") or " ", None), PreTrainedModel)
+            d["tied"] = tied(model)
+            d["bare"] = bare(model)
+            d["embeddings"] = numberless(path for path, m in model.named_modules() if isinstance(m, torch.nn.Embedding))
             collect(model, names, transposed, orders)
-        classes[name] = {k: v for k, v in d.items() if v != []}
+        classes[name] = {k: v for k, v in d.items() if v}
     return classes, sorted(names), sorted(transposed), orders, failed
+
+
+ADAPTED = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, transformers.pytorch_utils.Conv1D)
+
+
+def bare(model):
+    """Modules with a weight of two dimensions or more that are no layers of
+    PEFT: it adapts the weight by target_parameters, or not at all."""
+    return numberless(path for path, m in model.named_modules() if not isinstance(m, ADAPTED) and any(n == "weight" and p.dim() > 1 for n, p in m.named_parameters(recurse=False)))
+
+
+def tied(model):
+    """Parameters that share the values of others where the config ties them."""
+    pairs, names = model._tied_weights_keys, set(model.state_dict())
+    return {k: v for k, v in sorted(pairs.items()) if k in names and v in names} if isinstance(pairs, dict) else {}
+
+
+def numberless(paths):
+    """Paths with * for numbers, each once."""
+    return sorted({re.sub(r"(?<![^.])\d+(?![^.])", "*", path) for path in paths})
 
 
 def collect(model, names, transposed, orders):
@@ -516,6 +593,13 @@ def collect(model, names, transposed, orders):
             transposed.add(model.config.model_type)
         if len(stacks) > 1 and "proj" in stacks[0]:
             orders[" ".join(stacks)] = orders.get(" ".join(stacks), 0) + 1
+
+
+def retargeted():
+    """Model types whose target_modules PEFT rewrites on loading, and the last
+    names that it takes for those of experts: by model type."""
+    return {t: sorted(peft_conversion._MOE_TARGET_MODULE_MAPPING[base]) for t, base in sorted(peft_conversion._MODEL_TO_CONVERSION_PATTERN.items())
+            if base in peft_conversion._MOE_TARGET_MODULE_MAPPING and get_checkpoint_conversion_mapping(t) is not None}
 
 
 # --- files ------------------------------------------------------------------
@@ -533,7 +617,8 @@ def rules(mapping):
 def changed_families(path=DATA):
     """Keys in which the data file differs from the installed transformers."""
     old, new = json.load(open(path)), json.loads(json.dumps(rules(_build_checkpoint_conversion_mapping())))
-    return sorted({k for part in ("keys", "aliases") for k in set(old[part]) | set(new[part]) if old[part].get(k) != new[part].get(k)})
+    new["retargeted"] = retargeted()
+    return sorted({k for part in ("keys", "aliases", "retargeted") for k in set(old[part]) | set(new[part]) if old[part].get(k) != new[part].get(k)})
 
 
 def dump():
@@ -550,6 +635,7 @@ def dump():
         **found,
         "auto": {k: {t: first(c) for t, c in sorted(AUTO[k].items())} for k in sorted(used)},
         "transposed": transposed,
+        "retargeted": retargeted(),
         "classes": classes,
         "not_built": failed,
     }

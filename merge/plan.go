@@ -86,7 +86,7 @@ func checkInputs(base *checkpoint.Checkpoint, adapters []Weighted, o Options) er
 		if o.AllowBaseMismatch {
 			break
 		}
-		if err := binding.CheckShapes(a.Adapter, base); err != nil {
+		if err := binding.CheckShapes(a.Adapter, base, binding.Options{Names: o.Names}); err != nil {
 			return err
 		}
 	}

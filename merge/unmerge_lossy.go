@@ -18,10 +18,10 @@ func NewLossyUnmerge(merged *checkpoint.Checkpoint, adapters []Weighted, o Unmer
 		return nil, err
 	}
 	u := &Unmerge{merged: merged, adapters: adapters, options: o, base: merged}
-	if err := checkInputs(merged, adapters, Options{}); err != nil {
+	if err := checkInputs(merged, adapters, Options{Names: o.Names}); err != nil {
 		return nil, err
 	}
-	if u.targets, err = gatherTargets(view, adapters, Options{}); err != nil {
+	if u.targets, err = gatherTargets(view, adapters, Options{Names: o.Names}); err != nil {
 		return nil, err
 	}
 	for _, name := range u.targets.names {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/mmap"
@@ -45,6 +46,7 @@ func (v Verdict) Holds() bool {
 type VerifyOptions struct {
 	Seed     *uint64 // of stochastic rounding; nil: that of the sidecar, if there is one
 	Skip     []string
+	Names    adapter.Rules     // as Options.Names
 	Progress func(bytes int64) // as Options.Progress, of bytes of the checkpoint; may be nil
 }
 
@@ -74,7 +76,7 @@ type VerifiedTensor struct {
 // adapters. It reads everything once, and once more the tensors that are not
 // the correctly rounded sum.
 func Verify(ctx context.Context, base, merged *checkpoint.Checkpoint, adapters []Weighted, o VerifyOptions) (*VerifyReport, error) {
-	options := Options{Skip: o.Skip, DType: convertedTo(base, merged), AddMissing: true}
+	options := Options{Skip: o.Skip, Names: o.Names, DType: convertedTo(base, merged), AddMissing: true}
 	seed, err := verifySeed(merged, o)
 	if err != nil {
 		return nil, err

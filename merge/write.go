@@ -48,7 +48,7 @@ func (p *Plan) checkBindings(ctx context.Context) error {
 		return nil
 	}
 	for _, a := range p.adapters {
-		if err := binding.Check(ctx, a.Adapter, p.base, binding.Options{}); err != nil {
+		if err := binding.Check(ctx, a.Adapter, p.base, binding.Options{Names: p.options.Names}); err != nil {
 			return err
 		}
 	}

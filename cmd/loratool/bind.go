@@ -14,6 +14,7 @@ import (
 )
 
 type bindOptions struct {
+	rules    rulesFlag
 	output   string
 	json     bool
 	force    bool
@@ -45,6 +46,7 @@ in the header of the weights, where they do not look.
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "`folder` to write")
+	o.rules.add(cmd)
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
@@ -61,15 +63,21 @@ func runBind(ctx context.Context, adapter, base string, o bindOptions, stdout, s
 		return err
 	}
 	defer a.Close()
+	names, err := o.rules.read()
+	if err != nil {
+		return err
+	}
 	b, err := checkpoint.Open(base, openOptions())
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	reporter := progress.New(stderr, mode)
-	update, total := reporter.Start("digest"), binding.Bytes(a.Adapter, b)
+	bind := binding.Options{Names: names}
+	update, total := reporter.Start("digest"), binding.Bytes(a.Adapter, b, bind)
 	var done atomic.Int64
-	options := binding.WriteOptions{Force: o.force, Options: binding.Options{Progress: func(n int64) { update(done.Add(n), total) }}}
+	bind.Progress = func(n int64) { update(done.Add(n), total) }
+	options := binding.WriteOptions{Force: o.force, Options: bind}
 	report, err := binding.Write(ctx, o.output, a, b, options)
 	reporter.Done()
 	if err != nil {

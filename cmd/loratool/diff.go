@@ -18,6 +18,7 @@ import (
 )
 
 type diffOptions struct {
+	rules    rulesFlag
 	json     bool
 	report   string
 	shape    bool
@@ -54,6 +55,7 @@ can exchange one for the other, with the same modules, ranks and dtypes.
 		},
 	}
 	f := cmd.Flags()
+	o.rules.add(cmd)
 	f.BoolVar(&o.json, "json", false, "print the report as JSON, with all singular values and angles")
 	f.StringVar(&o.report, "report", "", "write a report with pictures to this HTML `file`")
 	f.BoolVar(&o.shape, "shape", false, "compare names, shapes, ranks and dtypes only")
@@ -74,6 +76,10 @@ func runDiff(ctx context.Context, args []string, o diffOptions, stdout, stderr i
 	if err != nil {
 		return usageError{err}
 	}
+	names, err := o.rules.read()
+	if err != nil {
+		return err
+	}
 	a, err := format.Open(args[0], openOptions())
 	if err != nil {
 		return err
@@ -92,7 +98,7 @@ func runDiff(ctx context.Context, args []string, o diffOptions, stdout, stderr i
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	reporter := progress.New(stderr, mode)
-	r, err := diff.CompareBases(ctx, a.Base, b.Base, diff.CompareOptions{ShapesOnly: o.shape, Exclude: o.exclude, Progress: reporter.Start("diff")})
+	r, err := diff.CompareBases(ctx, a.Base, b.Base, diff.CompareOptions{ShapesOnly: o.shape, Exclude: o.exclude, Names: names, Progress: reporter.Start("diff")})
 	reporter.Done()
 	if err != nil {
 		return err

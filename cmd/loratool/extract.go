@@ -23,6 +23,7 @@ import (
 
 type extractOptions struct {
 	rankFlags
+	rules    rulesFlag
 	output   string
 	include  []string
 	exclude  []string
@@ -70,6 +71,7 @@ modules or the names of tensors; a star matches dots too.
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "`path` of the adapter folder to write")
 	o.rankFlags.add(f, "`rank` of the factors: a number, auto, energy=, error=, ratio= or budget= (default auto)")
+	o.rules.add(cmd)
 	f.StringArrayVar(&o.include, "include", nil, "extract only what matches this `glob` (may be repeated)")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "leave out what matches this `glob` (may be repeated)")
 	f.StringArrayVar(&o.save, "modules-to-save", nil, "store modules that match this `glob` whole (may be repeated)")
@@ -122,8 +124,8 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 		return fmt.Errorf("no adapter to write: %s", x.Report.Nothing())
 	}
 	x.Adapter.Base = idOf(args[0])
-	write := dialect.WriteOptions{Config: x.Config, Inputs: args, Force: o.force}
-	if write.Metadata, err = bound(ctx, x.Adapter, base); err != nil {
+	write := dialect.WriteOptions{Config: x.Config, Others: x.Others, Inputs: args, Force: o.force}
+	if write.Metadata, err = bound(ctx, x.Adapter, base, binding.Options{Names: options.Names}); err != nil {
 		return err
 	}
 	if err := dialect.WritePEFT(o.output, x.Adapter, write); err != nil {
@@ -142,8 +144,8 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 }
 
 // bound returns the metadata that ties an adapter to its base.
-func bound(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint) (map[string]string, error) {
-	weights, err := binding.Compute(ctx, a, base, binding.Options{})
+func bound(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint, o binding.Options) (map[string]string, error) {
+	weights, err := binding.Compute(ctx, a, base, o)
 	return (&note.Notes{Base: weights}).Metadata(), err
 }
 
@@ -179,6 +181,9 @@ func (o extractOptions) parse() (p diff.ExtractOptions, err error) {
 		return p, usagef("--max-rank %d: expected at least 1", o.maxRank)
 	}
 	if p.DType, err = parseDType(o.dtype); err != nil {
+		return p, err
+	}
+	if p.Names, err = o.rules.read(); err != nil {
 		return p, err
 	}
 	p.Include, p.Exclude, p.Save = o.include, o.exclude, o.save

@@ -9,6 +9,7 @@ import (
 
 	"github.com/loratool/loratool/diff"
 	"github.com/loratool/loratool/format"
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/safetensors"
 )
@@ -19,6 +20,7 @@ type inspectOptions struct {
 	spectrum bool
 	base     string
 	rules    rulesFlag
+	names    adapter.Rules // that rules holds
 }
 
 func newInspectCmd() *cobra.Command {
@@ -53,7 +55,10 @@ where on that base each adapter's modules would go.
 
 func runInspect(paths []string, o inspectOptions, stdout io.Writer) error {
 	var reports []inspectReport
-	var failed error
+	var failed, err error
+	if o.names, err = o.rules.readFor(o.base); err != nil {
+		return err
+	}
 	for _, path := range paths {
 		r, err := inspectPath(path, o)
 		if err != nil {
@@ -104,7 +109,7 @@ func (r *inspectReport) placeOnBase(f *dialect.File, o inspectOptions) error {
 	if o.base == "" {
 		return nil
 	}
-	placed, err := placeAdapter(f.Adapter, o.base, o.rules)
+	placed, err := placeAdapter(f.Adapter, o.base, o.names)
 	r.OnBase = placed
 	return err
 }

@@ -185,7 +185,7 @@ func (r *adapterReport) rest(a *adapter.Adapter) {
 }
 
 func (r *adapterReport) print(w io.Writer, o inspectOptions) {
-	fmt.Fprintf(w, "  type        %s (%s%s)\n", text.Quote(r.Type), r.Dialect, prefixed(" ", r.Writer))
+	fmt.Fprintf(w, "  type        %s (%s%s)\n", text.Quote(r.Type), r.Dialect, prefixedName(" ", r.Writer))
 	if r.Base != "" {
 		fmt.Fprintf(w, "  base        %s\n", text.Quote(r.Base))
 	}
@@ -275,6 +275,14 @@ func prefixed(prefix, s string) string {
 		return ""
 	}
 	return prefix + s
+}
+
+// prefixedName is prefixed for text from a file.
+func prefixedName(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + text.Quote(s)
 }
 
 func dtypeList(counts map[string]int) string {

@@ -19,11 +19,7 @@ type onBaseReport struct {
 	Missing []string         `json:"missing,omitempty"`
 }
 
-func placeAdapter(a *adapter.Adapter, path string, flag rulesFlag) (*onBaseReport, error) {
-	rules, err := flag.read()
-	if err != nil {
-		return nil, err
-	}
+func placeAdapter(a *adapter.Adapter, path string, rules adapter.Rules) (*onBaseReport, error) {
 	base, err := checkpoint.Open(path, openOptions())
 	if err != nil {
 		return nil, err

@@ -60,6 +60,14 @@ func (f *rulesFlag) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.path, "names", "", "`file` of rules added to the map of names (see loratool names)")
 }
 
+// readFor is read for a command whose base, the value of --base, may be none.
+func (f *rulesFlag) readFor(base string) (rules adapter.Rules, err error) {
+	if f.path != "" && base == "" {
+		return rules, usagef("--names %s: adds to the map of a base, which --base names", f.path)
+	}
+	return f.read()
+}
+
 // read reads the file, if there is one.
 func (f *rulesFlag) read() (rules adapter.Rules, err error) {
 	if f.path == "" {

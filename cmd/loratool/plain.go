@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/internal/progress"
@@ -13,6 +14,8 @@ import (
 )
 
 type plainOptions struct {
+	rules rulesFlag
+	names adapter.Rules // that rules holds
 	rankFlags
 	output   string
 	init     string
@@ -59,6 +62,7 @@ patterns of ranks and alphas are handled.
 	f.StringVar(&o.init, "init", "", "`adapter` as it was before training")
 	f.StringVar(&o.base, "base", "", "`base` that the adapter was made for, unchanged: a file, folder or repository id")
 	o.rankFlags.add(f, "`rank` of the result (default: the least that is exact)")
+	o.rules.add(cmd)
 	f.StringVar(&o.dtype, "dtype", "", "`type` of the factors: bf16, f16, f32 or f64 (default: as in the adapter)")
 	f.BoolVar(&o.modules, "modules", false, "list every module")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON, with all singular values")
@@ -76,6 +80,9 @@ func runPlain(ctx context.Context, path string, o plainOptions, stdout, stderr i
 		return usagef("give one of --init, the adapter before training, and --base, the base that it was made for")
 	case o.output == "" && !o.dryRun:
 		return usagef("no output: -o OUT names the adapter folder to write")
+	}
+	if o.names, err = o.rules.readFor(o.base); err != nil {
+		return err
 	}
 	if options.Rank, err = o.rankFlags.parse(); err != nil {
 		return err
@@ -107,7 +114,7 @@ func runPlain(ctx context.Context, path string, o plainOptions, stdout, stderr i
 	verb := "would write"
 	if !o.dryRun {
 		verb = "wrote"
-		write := dialect.WriteOptions{Config: a.Config, PlainInit: true, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source, origin}, Force: o.force}
+		write := dialect.WriteOptions{Config: a.Config, From: a, PlainInit: true, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source, origin}, Force: o.force}
 		if err := dialect.WritePEFT(o.output, out, write); err != nil {
 			return err
 		}
@@ -135,5 +142,5 @@ func (o plainOptions) origin() (from compose.Origin, path string, closeIt func()
 	if err != nil {
 		return from, "", nil, err
 	}
-	return compose.Origin{Base: base}, path, base.Close, nil
+	return compose.Origin{Base: base, Names: o.names}, path, base.Close, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -144,9 +143,21 @@ func metadataOf(a *adapter.Adapter) map[string]string {
 	return a.Notes.Metadata()
 }
 
-// keepsTargets reports whether out has the modules of in, all of them.
+// keepsTargets reports whether out has the modules of in, all of them: by path
+// and depth, because those that PEFT nests have no names in the file.
 func keepsTargets(in, out *adapter.Adapter) bool {
-	return slices.EqualFunc(in.Modules, out.Modules, func(x, y *adapter.Module) bool { return x.Name() == y.Name() && x.Depth == y.Depth })
+	type place struct {
+		path  string
+		depth int
+	}
+	rest := map[place]bool{}
+	for _, m := range in.Modules {
+		rest[place{m.Path, m.Depth}] = true
+	}
+	for _, m := range out.Modules {
+		delete(rest, place{m.Path, m.Depth})
+	}
+	return len(rest) == 0 && len(in.Modules) == len(out.Modules)
 }
 
 // readWeights reads the file of --weights for n adapters.

@@ -94,7 +94,7 @@ func runRerank(ctx context.Context, path string, o rerankOptions, stdout, stderr
 	verb := "would write"
 	if !o.dryRun {
 		verb = "wrote"
-		write := dialect.WriteOptions{Config: a.Config, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source}, Force: o.force}
+		write := dialect.WriteOptions{Config: a.Config, From: a, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source}, Force: o.force}
 		if err := dialect.WritePEFT(o.output, out, write); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 )
 
 type swapOptions struct {
+	rules     rulesFlag
 	output    string
 	record    string
 	newRecord string
@@ -48,6 +49,7 @@ that were merged, with their weights.
 	f.StringArrayVar(&o.out, "out", nil, "`adapter` to take out, ADAPTER or ADAPTER=WEIGHT (may be repeated)")
 	f.StringArrayVar(&o.in, "in", nil, "`adapter` to put in, ADAPTER or ADAPTER=WEIGHT (may be repeated)")
 	f.StringVar(&o.newRecord, "new-record", "", "write to this `file` what taking the new adapters out again needs")
+	o.rules.add(cmd)
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
@@ -74,6 +76,10 @@ func runSwap(ctx context.Context, path string, o swapOptions, stdout, stderr io.
 	if err != nil {
 		return err
 	}
+	names, err := o.rules.read()
+	if err != nil {
+		return err
+	}
 	merged, err := checkpoint.Open(path, openOptions())
 	if err != nil {
 		return err
@@ -94,7 +100,7 @@ func runSwap(ctx context.Context, path string, o swapOptions, stdout, stderr io.
 		return err
 	}
 	defer file.Close()
-	plan, err := merge.NewUnmerge(merged, out, record, merge.UnmergeOptions{Force: o.force})
+	plan, err := merge.NewUnmerge(merged, out, record, merge.UnmergeOptions{Force: o.force, Names: names})
 	if err != nil {
 		return err
 	}
@@ -105,7 +111,7 @@ func runSwap(ctx context.Context, path string, o swapOptions, stdout, stderr io.
 	var done atomic.Int64
 	count := func(n int64) { update(done.Add(n), total) }
 	plan.OnProgress(count)
-	report, err := merge.Swap(ctx, o.output, plan, in, merge.Options{Record: o.newRecord, Progress: count})
+	report, err := merge.Swap(ctx, o.output, plan, in, merge.Options{Record: o.newRecord, Names: names, Progress: count})
 	reporter.Done()
 	if err != nil {
 		return err

@@ -16,12 +16,15 @@ import (
 )
 
 type unmergeOptions struct {
+	rules    rulesFlag
 	output   string
 	record   string
 	lossy    bool
 	json     bool
 	force    bool
 	progress string
+
+	allowMismatch bool
 }
 
 func newUnmergeCmd() *cobra.Command {
@@ -33,8 +36,9 @@ func newUnmergeCmd() *cobra.Command {
 		Long: `unmerge gives back the base of a checkpoint that merge --record wrote, byte for
 byte, with the header, the order of tensors and the files beside the weights.
 The adapters are those that were merged, with the same weights, in any order.
-The digests of record, adapters and merged files are compared before anything is
-written, and those of the base before the output gets its name.
+The digests of record and adapters are compared before anything is written, those
+of the merged files piece by piece before a piece is used. The output gets its
+name when all of them, and those of the base, are right.
 
 Without a record the base cannot be known: several values of it become the same
 merged one. --lossy subtracts what was added, takes the value in the middle
@@ -52,8 +56,10 @@ where there are several, and says how many elements are uncertain.
 	f.StringVarP(&o.output, "output", "o", "", "`path` of the file or folder to write")
 	f.StringVar(&o.record, "record", "", "`file` that merge --record wrote")
 	f.BoolVar(&o.lossy, "lossy", false, "subtract without a record, which is not exact")
+	o.rules.add(cmd)
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists")
+	f.BoolVar(&o.allowMismatch, "allow-base-mismatch", false, "restore a base that an adapter is not bound to")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
@@ -78,6 +84,10 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 	if err != nil {
 		return err
 	}
+	names, err := o.rules.read()
+	if err != nil {
+		return err
+	}
 	merged, err := checkpoint.Open(args[0], openOptions())
 	if err != nil {
 		return err
@@ -91,14 +101,14 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 	start := time.Now()
 	var plan *merge.Unmerge
 	if o.lossy {
-		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force})
+		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force, AllowBaseMismatch: o.allowMismatch, Names: names})
 	} else {
 		record, file, openErr := merge.OpenRecord(o.record)
 		if openErr != nil {
 			return openErr
 		}
 		defer file.Close()
-		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force})
+		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force, AllowBaseMismatch: o.allowMismatch, Names: names})
 	}
 	if err != nil {
 		return err

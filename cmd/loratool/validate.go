@@ -16,6 +16,7 @@ import (
 )
 
 type validateOptions struct {
+	rules    rulesFlag
 	base     string
 	profile  string
 	format   string
@@ -51,6 +52,7 @@ broken (with --strict: or a warning), 4 valid but unsupported, 130 interrupted.`
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.base, "base", "", "check that adapters fit this `base`")
+	o.rules.add(cmd)
 	f.StringVar(&o.profile, "profile", "", "check what a `program` accepts: "+profileNames())
 	f.StringVar(&o.format, "format", "text", "`how` to print: text, json, sarif, junit, github or gitlab")
 	f.BoolVar(&o.json, "json", false, "the same as --format json")
@@ -78,6 +80,9 @@ func runValidate(ctx context.Context, paths []string, o validateOptions, stdout,
 	mode, err := progress.ParseMode(o.progress)
 	if err != nil {
 		return usageError{err}
+	}
+	if options.Names, err = o.rules.readFor(o.base); err != nil {
+		return err
 	}
 	if o.base != "" {
 		if options.Base, err = checkpoint.Open(o.base, openOptions()); err != nil {

@@ -17,6 +17,7 @@ import (
 )
 
 type verifyOptions struct {
+	rules    rulesFlag
 	seed     uint64
 	skip     []string
 	json     bool
@@ -63,6 +64,7 @@ untouched, and fails with status 1 otherwise.
 	f := cmd.Flags()
 	f.Uint64Var(&o.seed, "seed", 0, "`number` that started stochastic rounding (default: what loratool.json says)")
 	f.StringArrayVar(&o.skip, "skip", nil, "modules or tensors of this `name` or glob were not applied (may be repeated)")
+	o.rules.add(cmd)
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	f.BoolVar(&o.tensors, "tensors", false, "list every tensor, not only those that fail")
 	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
@@ -76,6 +78,9 @@ func runVerify(ctx context.Context, args []string, o verifyOptions, options merg
 	mode, err := progress.ParseMode(o.progress)
 	if err != nil {
 		return usageError{err}
+	}
+	if options.Names, err = o.rules.read(); err != nil {
+		return err
 	}
 	base, err := checkpoint.Open(args[0], openOptions())
 	if err != nil {

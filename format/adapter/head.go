@@ -1,6 +1,12 @@
 package adapter
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/loratool/loratool/format/adapter/names"
+)
 
 // embeddingNames and headNames are the last components of the paths of input
 // embeddings and of language model heads in transformers (EMBEDDING_LAYER_NAMES
@@ -30,6 +36,11 @@ func hasLast(path string, names []string) bool {
 func HeadOf(architectures []string) string {
 	if len(architectures) == 0 {
 		return "lm_head.weight"
+	}
+	for _, name := range slices.Sorted(maps.Keys(names.Tied(architectures))) {
+		if path, isWeight := strings.CutSuffix(name, ".weight"); isWeight && !IsEmbedding(path) {
+			return name
+		}
 	}
 	for _, a := range architectures {
 		switch {

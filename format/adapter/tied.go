@@ -17,6 +17,7 @@ func FindTied(base Base) (Tied, bool) {
 		return Tied{}, false
 	}
 	var p Tied
+	head := HeadOf(base.Architectures())
 	for _, name := range base.Names() {
 		path, isWeight := strings.CutSuffix(name, ".weight")
 		shape, _, _ := base.Shape(name)
@@ -26,7 +27,7 @@ func FindTied(base Base) (Tied, bool) {
 		if IsEmbedding(path) && (p.Embedding == "" || len(name) < len(p.Embedding)) {
 			p.Embedding = name
 		}
-		if IsHead(path) {
+		if IsHead(path) || name == head {
 			p.Head, p.Stored = name, true
 		}
 	}
@@ -34,7 +35,7 @@ func FindTied(base Base) (Tied, bool) {
 		return p, false
 	}
 	if p.Head == "" {
-		p.Head = HeadOf(base.Architectures())
+		p.Head = head
 	}
 	return p, p.Head != ""
 }

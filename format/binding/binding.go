@@ -26,6 +26,7 @@ type Options struct {
 	// Progress is called from several goroutines with the bytes digested since
 	// the last call. May be nil.
 	Progress func(bytes int64)
+	Names    adapter.Rules // added to the map of names on disk and in memory
 }
 
 // A weight is one weight of the base as the adapter sees it.
@@ -38,7 +39,7 @@ type weight struct {
 // Compute returns the entry of every weight and bias that a adapts, sorted by
 // name. Modules that the base does not have are an error.
 func Compute(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint, o Options) ([]note.Weight, error) {
-	weights, missing, err := resolve(a, base)
+	weights, missing, err := resolve(a, base, o.Names)
 	if err != nil {
 		return nil, err
 	}
@@ -63,15 +64,15 @@ func Check(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint,
 }
 
 // CheckShapes is Check without reading values: dtypes and shapes only.
-func CheckShapes(a *adapter.Adapter, base *checkpoint.Checkpoint) error {
-	return check(context.Background(), a, base, Options{}, false)
+func CheckShapes(a *adapter.Adapter, base *checkpoint.Checkpoint, o Options) error {
+	return check(context.Background(), a, base, o, false)
 }
 
 func check(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint, o Options, values bool) error {
 	if !a.Bound() {
 		return nil
 	}
-	weights, _, err := resolve(a, base) // what is missing, others complain about
+	weights, _, err := resolve(a, base, o.Names) // what is missing, others complain about
 	if err != nil {
 		return err
 	}
@@ -113,14 +114,14 @@ func NameOf(m *adapter.Module) string {
 }
 
 // resolve finds the weights of a in the base.
-func resolve(a *adapter.Adapter, base *checkpoint.Checkpoint) ([]weight, []adapter.Missing, error) {
+func resolve(a *adapter.Adapter, base *checkpoint.Checkpoint, rules adapter.Rules) ([]weight, []adapter.Missing, error) {
 	view, err := adapter.NewView(base)
 	if err != nil {
 		return nil, nil, err
 	}
 	only := *a // what an adapter replaces does not depend on the base
 	only.Replacements, only.Tokens = nil, nil
-	res, err := only.Resolve(view)
+	res, err := only.Resolve(view, rules)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -209,8 +210,8 @@ func digest(ctx context.Context, weights []weight, base *checkpoint.Checkpoint, 
 }
 
 // Bytes returns how much of the base Check and Compute read for an adapter.
-func Bytes(a *adapter.Adapter, base *checkpoint.Checkpoint) int64 {
-	weights, _, err := resolve(a, base)
+func Bytes(a *adapter.Adapter, base *checkpoint.Checkpoint, o Options) int64 {
+	weights, _, err := resolve(a, base, o.Names)
 	if err != nil {
 		return 0
 	}

@@ -1,10 +1,12 @@
 package dialect
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -24,9 +26,15 @@ type WriteOptions struct {
 	// KeepTargets keeps target_modules and the fields that narrow it as Config
 	// has them: for an adapter that has the modules of Config's, all of them.
 	KeepTargets bool
+	// Others names parameters of the base, as they are in memory, that have no
+	// factors: no short name in target_modules or target_parameters means one.
+	Others []string
 	// PlainInit says that the adapter is relative to the base as it is, whatever
 	// initialisation Config has.
 	PlainInit bool
+	// From is the adapter that is rewritten, if one is: what its header and its
+	// folder hold beside the factors is kept.
+	From *File
 	// Metadata goes into the header of the weights, beside PEFT's "format".
 	Metadata map[string]string
 	// Inputs are files and folders that the output must not touch.
@@ -47,7 +55,11 @@ func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 	if err != nil {
 		return err
 	}
-	metadata := map[string]string{"format": "pt"}
+	metadata := map[string]string{}
+	if o.From != nil {
+		metadata = kept(o.From)
+	}
+	metadata["format"] = "pt"
 	maps.Copy(metadata, o.Metadata)
 	if err := publish.Alias(path, o.Inputs...); err != nil {
 		return err
@@ -57,6 +69,12 @@ func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 		return err
 	}
 	defer d.Abort()
+	if o.From != nil {
+		folder, name := filepath.Split(o.From.Weights.Path())
+		if err := CopyBeside(context.Background(), d, filepath.Clean(folder), name, WeightsName, ConfigName); err != nil {
+			return err
+		}
+	}
 	if err := writeMember(d, WeightsName, func(w io.Writer) error { return safetensors.Write(w, tensors, metadata) }); err != nil {
 		return err
 	}

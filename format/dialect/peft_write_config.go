@@ -30,7 +30,7 @@ func peftConfigFor(a *adapter.Adapter, o WriteOptions) (strictjson.Value, error)
 		}
 	}
 	if !o.KeepTargets {
-		w.targets()
+		w.targets(o.Others)
 	}
 	if o.PlainInit {
 		w.plainInit()

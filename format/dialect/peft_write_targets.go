@@ -9,24 +9,28 @@ import (
 )
 
 // targets derives target_modules and target_parameters from the modules, and
-// removes the fields that would narrow them.
-func (w *configWriter) targets() {
-	var modules, parameters []string
+// removes the fields that would narrow them. Others are parameters without
+// factors.
+func (w *configWriter) targets(others []string) {
+	var modules, parameters, otherModules []string
+	for _, name := range others {
+		otherModules = append(otherModules, name[:max(0, strings.LastIndexByte(name, '.'))])
+	}
 	for _, m := range w.a.Modules {
 		switch {
 		case m.Param != "":
-			parameters = append(parameters, m.Name())
+			parameters, otherModules = append(parameters, m.Name()), append(otherModules, m.Path)
 		case len(m.Candidates) > 0:
 			for _, p := range m.Candidates {
 				parameters = append(parameters, m.Path+"."+p)
 			}
 		default:
-			modules = append(modules, peftPatternName(m))
+			modules, others = append(modules, peftPatternName(m)), append(others, m.Path+".weight")
 		}
 	}
-	w.set("target_modules", jsonStrings(suffixes(modules, 1)))
+	w.set("target_modules", jsonStrings(suffixes(modules, 1, otherModules)))
 	if len(parameters) > 0 {
-		w.set("target_parameters", jsonStrings(suffixes(parameters, 2)))
+		w.set("target_parameters", jsonStrings(suffixes(parameters, 2, others)))
 	}
 	if _, ok := w.value.Lookup("target_parameters"); ok && len(parameters) == 0 {
 		w.set("target_parameters", strictjson.Value{})
@@ -40,9 +44,13 @@ func (w *configWriter) targets() {
 
 // suffixes shortens names to their last n components, which PEFT matches as
 // suffixes, where that names no module that is not there: where every layer,
-// counted from 0, has a module of that suffix. Other names stay whole.
-func suffixes(names []string, n int) []string {
-	groups := map[string][]string{}
+// counted from 0, has a module of that suffix, and none of the others has it.
+// Other names stay whole.
+func suffixes(names []string, n int, others []string) []string {
+	groups, taken := map[string][]string{}, map[string]bool{}
+	for _, name := range others {
+		taken[lastComponents(name, n)] = true
+	}
 	layers := 0
 	for _, name := range names {
 		last := lastComponents(name, n)
@@ -53,7 +61,7 @@ func suffixes(names []string, n int) []string {
 	}
 	var out []string
 	for last, group := range groups {
-		if numeric(lastComponents(last, 1)) || !everyLayer(group, layers) {
+		if numeric(lastComponents(last, 1)) || taken[last] || !everyLayer(group, layers) {
 			out = append(out, group...)
 		} else {
 			out = append(out, last)

@@ -192,7 +192,7 @@ func TestSuffixes(t *testing.T) {
 		{[]string{"l.0.experts.1.q"}, []string{"l.0.experts.1.q"}},
 		{nil, nil},
 	} {
-		if got := suffixes(c.names, 1); !slices.Equal(got, c.want) {
+		if got := suffixes(c.names, 1, nil); !slices.Equal(got, c.want) {
 			t.Errorf("%q gives %q, want %q", c.names, got, c.want)
 		}
 	}

@@ -24,13 +24,13 @@ func (c *collector) base(ctx context.Context, f *dialect.File) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Adapter.Resolve(view)
+	_, err = f.Adapter.Resolve(view, c.o.Names)
 	all := []*adapter.Adapter{f.Adapter}
 	if _, broken := errors.AsType[*rule.Error](err); broken {
 		all = parts(f.Adapter)
 	}
 	for _, part := range all {
-		res, err := part.Resolve(view)
+		res, err := part.Resolve(view, c.o.Names)
 		if e, ok := errors.AsType[*rule.Error](err); ok {
 			c.add(e)
 			continue
@@ -47,10 +47,11 @@ func (c *collector) base(ctx context.Context, f *dialect.File) error {
 	if c.fatal { // what does not fit needs no digest to be wrong
 		return nil
 	}
+	bound := binding.Options{Progress: c.o.Progress, Names: c.o.Names}
 	if c.o.Deep {
-		err = binding.Check(ctx, f.Adapter, c.o.Base, binding.Options{Progress: c.o.Progress})
+		err = binding.Check(ctx, f.Adapter, c.o.Base, bound)
 	} else {
-		err = binding.CheckShapes(f.Adapter, c.o.Base)
+		err = binding.CheckShapes(f.Adapter, c.o.Base, bound)
 	}
 	return err
 }

@@ -23,6 +23,9 @@ type Profile struct {
 	MaxRank, EasyRank int
 	RankFlag          string
 	Steps             []int
+	// RanksFromTensors says that the program divides one lora_alpha by the rank
+	// of each tensor, so that PF006 is about alphas and not about scalings.
+	RanksFromTensors bool
 	// Saved are the replaced modules that the program can serve all the same.
 	Saved []string
 	// Fields must be in adapter_config.json.
@@ -131,7 +134,7 @@ func broken(p *Profile, id rule.ID, f *dialect.File) (tensor, what string) {
 	case "PF016":
 		return gaps(f.Adapter)
 	case "PF005", "PF006":
-		return uneven(id, f.Adapter)
+		return uneven(p, id, f.Adapter)
 	default:
 		for _, m := range f.Modules {
 			if what := brokenModule(p, id, m); what != "" {
@@ -164,13 +167,18 @@ func brokenModule(p *Profile, id rule.ID, m *adapter.Module) string {
 	return ""
 }
 
-// uneven reports the first module whose rank or scaling is not that of most.
-func uneven(id rule.ID, a *adapter.Adapter) (tensor, what string) {
+// uneven reports the first module whose rank, scaling or alpha is not that of
+// the first one.
+func uneven(p *Profile, id rule.ID, a *adapter.Adapter) (tensor, what string) {
 	for _, m := range a.Modules {
 		first := a.Modules[0]
 		switch {
 		case id == "PF005" && m.Rank != first.Rank:
 			return m.A.Name, fmt.Sprintf("rank %d beside rank %d", m.Rank, first.Rank)
+		case id == "PF006" && p.RanksFromTensors:
+			if m.Alpha != first.Alpha {
+				return m.A.Name, fmt.Sprintf("alpha %g beside alpha %g", m.Alpha, first.Alpha)
+			}
 		case id == "PF006" && m.Scaling() != first.Scaling():
 			return m.A.Name, fmt.Sprintf("scaling %g beside scaling %g", m.Scaling(), first.Scaling())
 		}

@@ -71,7 +71,7 @@ var profiles = []Profile{
 	},
 	{
 		Name: "llamacpp", Program: "llama.cpp of 2026-10 (convert_lora_to_gguf.py)", Source: "convert_lora_to_gguf.py, src/llama-adapter.cpp",
-		Fields: []string{"lora_alpha"},
+		Fields: []string{"lora_alpha"}, RanksFromTensors: true,
 		Limits: []Limit{
 			{"PF002", "stops at tensors that are no lora_A or lora_B", 0},
 			{"PF003", "stops at DoRA magnitudes", 0},

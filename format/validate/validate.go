@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/rule"
 )
@@ -25,6 +26,7 @@ import (
 type Options struct {
 	Open    checkpoint.Options
 	Base    *checkpoint.Checkpoint // hold adapters against this base
+	Names   adapter.Rules          // added to the map of its names
 	Profile *Profile               // and against what this program accepts
 	Deep    bool                   // read values: NaN, infinities, zeros, digests
 	// Severity overrides the severity of rules. rule.Off switches one off.

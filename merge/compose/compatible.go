@@ -169,6 +169,9 @@ func (c *composition) assemble(made []*result) (*adapter.Adapter, error) {
 	if len(out.Modules)+len(out.Replacements)+len(out.Tokens) == 0 {
 		return nil, fmt.Errorf("nothing is left of %s: every delta is zero", out.Source)
 	}
+	if err := c.nest(out); err != nil {
+		return nil, err
+	}
 	evenBiases(out)
 	c.report.finish(c, out)
 	return out, nil

@@ -77,7 +77,14 @@ func newComposition(adapters []Weighted, o Options) (*composition, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &composition{adapters: adapters, options: o, rule: rule}
+	c := &composition{options: o, rule: rule}
+	for _, w := range adapters {
+		named, err := nameParameters(w.Adapter)
+		if err != nil {
+			return nil, err
+		}
+		c.adapters = append(c.adapters, Weighted{named, w.Weight})
+	}
 	if err := c.compatible(); err != nil {
 		return nil, err
 	}

@@ -134,6 +134,23 @@ func checkSum(t *testing.T, what string, out, x, y *adapter.Adapter, wx, wy floa
 	}
 }
 
+// TestExactOfNarrow: a part of a 16-bit adapter that is smaller than the
+// rounding of its other parts is a part all the same, where the result can hold
+// it.
+func TestExactOfNarrow(t *testing.T) {
+	x, y := makeAdapter(5, dtype.F16, spec{name: "q", out: 20, in: 16, rank: 3, alpha: 3}), makeAdapter(6, dtype.F32, spec{name: "q", out: 20, in: 16, rank: 2, alpha: 4})
+	values := x.Modules[0].A.Float64s()
+	for i := range 16 {
+		values[i] *= 1e-4
+	}
+	x.Modules[0].A = adapter.NewTensor(dtype.F16, []int{3, 16}, values)
+	out, _ := compose(t, Options{}, Weighted{x, 1}, Weighted{y, 1})
+	checkSum(t, "narrow", out, x, y, 1, 1)
+	if m := out.Modules[0]; m.Rank != 5 || m.A.DType != dtype.F32 {
+		t.Errorf("rank %d of %v, want 5 of F32", m.Rank, m.A.DType)
+	}
+}
+
 // TestAlgebra: the sum finds the rank that is left after terms cancel.
 func TestAlgebra(t *testing.T) {
 	x, y := pair()

@@ -134,7 +134,7 @@ func (c *composition) solve(g *group) ([]solved, error) {
 		d := lowrank.Decompose(t)
 		planes[e] = solved{lowrank.Spectrum{Sigma: d.Sigma, Square: d.Square()}, d.Factors}
 		if c.needsFloor(g) {
-			planes[e].Floor = d.Floor(g.noise(t))
+			planes[e].Floor = d.Floor(c.noise(g, t))
 		}
 	}
 	return planes, nil

@@ -22,6 +22,8 @@ type Origin struct {
 	Init *adapter.Adapter
 	// Base is the base, for initialisations that are a function of it.
 	Base *checkpoint.Checkpoint
+	// Names are rules added to the map of the base's names.
+	Names adapter.Rules
 }
 
 // Plain returns the plain LoRA, for the base as it was, of an adapter whose
@@ -42,7 +44,7 @@ func Plain(ctx context.Context, a *adapter.Adapter, from Origin, o Options) (*ad
 	if from.Init != nil {
 		start, err = startOf(trained, from.Init)
 	} else {
-		start, err = startFrom(ctx, trained, a.Init, from.Base, o)
+		start, err = startFrom(ctx, trained, a.Init, from, o)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -121,17 +123,18 @@ func widest(a *adapter.Adapter) dtype.DType {
 }
 
 // startFrom computes the factors before training from the base.
-func startFrom(ctx context.Context, a *adapter.Adapter, init string, base *checkpoint.Checkpoint, o Options) (*adapter.Adapter, error) {
+func startFrom(ctx context.Context, a *adapter.Adapter, init string, from Origin, o Options) (*adapter.Adapter, error) {
 	start, ok := starts[strings.ToLower(init)]
 	if !ok {
 		return nil, &rule.Unsupported{File: a.Source, What: fmt.Sprintf("init_lora_weights %q from the base (it depends on random numbers or data)", init),
 			Hint: "give the adapter as it was before training with --init"}
 	}
+	base := from.Base
 	view, err := adapter.NewView(base)
 	if err != nil {
 		return nil, err
 	}
-	res, err := a.Resolve(view)
+	res, err := a.Resolve(view, from.Names)
 	if err != nil {
 		return nil, err
 	}

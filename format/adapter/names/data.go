@@ -22,7 +22,9 @@ type table struct {
 	Aliases    map[string]string
 	Auto       map[string]map[string]string // kind of AutoModel → model type → class
 	Transposed []string                     // model types whose expert stacks are [experts, in, out]
+	Retargeted map[string][]string          // model type → last names that PEFT takes for those of experts
 	Classes    map[string]class
+	NotBuilt   map[string]string `json:"not_built"` // classes of which only Type and Prefix are known
 }
 
 // A spec is one rule as dumped.
@@ -51,6 +53,10 @@ type matchSpec struct {
 type class struct {
 	Type, Prefix string
 	Parts        []part
+	Headed       bool              // the model within is at Prefix
+	Tied         map[string]string // parameter → the one whose values it has where the config ties them
+	Bare         []string          // paths of modules whose weights are no layers, with * for numbers
+	Embeddings   []string          // paths of embeddings, with * for numbers
 }
 
 type part struct {

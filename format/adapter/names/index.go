@@ -127,7 +127,7 @@ func (m *Map) parameter(name string, e entry) (Parameter, error) {
 		return p, err
 	}
 	p.Shape, p.Blocks = results[e.target].shape, results[e.target].blocks
-	if len(e.group.by.ops) == 1 && e.group.by.ops[0].Check { // as on disk, or transposed
+	if len(e.group.by.ops) == 1 && e.group.by.ops[0].Check && !slices.ContainsFunc(p.Blocks, func(b Block) bool { return b.Transposed }) { // as on disk
 		p.Tensor = e.group.sources[0][0]
 	}
 	return p, nil

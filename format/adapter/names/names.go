@@ -36,7 +36,12 @@ type Map struct {
 	converters []*transform
 	families   []Family
 	prefix     string // base_model_prefix of the model's class
-	primed     bool   // the guards of grouped renamings are known
+	headed     bool   // the class has a model at prefix
+	built      bool   // the layers of the class are known
+	bare       map[string]bool
+	embeddings map[string]bool
+	retargeted []string
+	primed     bool // the guards of grouped renamings are known
 	index      map[string]entry
 	groups     []*group
 	refused    error // rules that apply and cannot be run
@@ -60,6 +65,10 @@ func (m *Map) Families() []Family { return m.families }
 // "model", or "".
 func (m *Map) Prefix() string { return m.prefix }
 
+// Headed reports whether the class of the model is one with a head around the
+// model at [Map.Prefix].
+func (m *Map) Headed() bool { return m.headed }
+
 // For makes the map of a checkpoint: the user's rules first, then those of its
 // class or model type and of its parts, as transformers collects them
 // (get_model_conversion_mapping).
@@ -71,7 +80,10 @@ func For(model Model, rules Rules) (*Map, error) {
 	m := &Map{model: model}
 	m.add(FileKey, "", rules.transforms)
 	root, nodes := data.structure(model)
-	m.prefix = root.Prefix
+	m.prefix, m.headed, m.built = root.Prefix, root.Headed, data.built(nodes[0].class)
+	m.bare = data.paths(nodes, func(c class) []string { return c.Bare })
+	m.embeddings = data.paths(nodes, func(c class) []string { return c.Embeddings })
+	m.retargeted = data.Retargeted[model.ModelType()]
 	seen := map[string][]string{}
 	claimed := func(id, path string) bool {
 		return slices.ContainsFunc(seen[id], func(s string) bool { return s == "" || strings.HasPrefix(path, s+".") })

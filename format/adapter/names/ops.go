@@ -241,9 +241,8 @@ func (c *conversion) number(name, object string) (int, bool) {
 	return 0, false
 }
 
-// transpose exchanges two dimensions. With Check it only does where the shapes
-// on disk and in memory differ; the factors of an adapter show it, so that the
-// array stays as it is on disk.
+// transpose exchanges two dimensions; with Check only where the shapes on disk
+// and in memory differ.
 func (c *conversion) transpose(op Op, in []item) ([]item, error) {
 	a, err := c.one(op, in)
 	if err != nil {
@@ -253,10 +252,26 @@ func (c *conversion) transpose(op Op, in []item) ([]item, error) {
 	if n != 2 && n != 3 || op.Dim != n-2 || op.Dim1 != n-1 {
 		return nil, c.refuse("dimensions %d and %d of %v", op.Dim, op.Dim1, a.shape)
 	}
-	if !op.Check {
+	if !op.Check || c.turned(a.shape) {
 		a = a.transposed()
 	}
 	return []item{{in[0].key, []array{a}}}, nil
+}
+
+// turned reports whether a stack of experts on disk is the transpose of the one
+// in memory, [experts, out, in]. Without the sizes in config.json it counts as
+// it is; the factors of an adapter show it then.
+func (c *conversion) turned(shape []int) bool {
+	hidden, ok := c.number("hidden_size", "text_config")
+	inner, okInner := c.number("moe_intermediate_size", "text_config")
+	if !ok || !okInner || len(shape) != 3 {
+		return false
+	}
+	rows, cols := 2*inner, hidden
+	if strings.HasSuffix(c.by.to[0], "down_proj") {
+		rows, cols = hidden, inner
+	}
+	return rows != cols && shape[1] == cols && shape[2] == rows
 }
 
 // interleave takes the rows of even index first and then those of odd index,

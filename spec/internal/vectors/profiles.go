@@ -4,7 +4,7 @@ package main
 // some program does not serve.
 func profiles() []vector {
 	a, b := factors()[0], factors()[1]
-	v := pair("model.layers.0.v_proj", 4, 8, 6)
+	v := pair("model.layers.0.self_attn.v_proj", 4, 8, 6)
 	both := plain().with("target_modules", `["q_proj","v_proj"]`)
 	on := func(profile, rule, name, comment string, files map[string][]byte) vector {
 		return vector{name: profile + "_" + name, expect: "reject", rules: rule, profile: profile, comment: comment, files: files}
@@ -16,6 +16,7 @@ func profiles() []vector {
 		{name: "serves_lorax", profile: "lorax", comment: "nothing that LoRAX refuses", files: with(), rules: "PF009 PF011 PF016"},
 		{name: "serves_sglang", profile: "sglang", comment: "nothing that SGLang refuses", files: with(), rules: "PF007"},
 		{name: "serves_llamacpp", profile: "llamacpp", comment: "nothing that llama.cpp's converter refuses", files: with(), rules: "PF007 PF017"},
+		{name: "serves_llamacpp_ranks", profile: "llamacpp", comment: "two ranks of one alpha: llama.cpp takes the rank from the tensors", files: folder(both.with("rank_pattern", `{"v_proj":4}`), pt, append(factors(), v...)...), rules: "PF006"},
 		{name: "serves_comfy", profile: "comfy", comment: "a scaling of 1", files: with("lora_alpha", "2"), rules: "PF019"},
 		{name: "serves_mlx", profile: "mlx", comment: "nothing that mlx-lm cannot hold", files: with(), rules: "PF018"},
 		on("vllm", "PF001", "rank_513", "a rank above 512", folder(plain().with("r", "513"), pt, tensor{nameA, "F8_E4M3", []int{513, 2}, ones(1026)}, tensor{nameB, "F8_E4M3", []int{1, 513}, ones(513)})),
@@ -24,7 +25,8 @@ func profiles() []vector {
 		on("vllm", "PF003", "dora", "a DoRA magnitude", folder(plain().with("use_dora", "true"), pt, a, b, f32(prefix+q+".lora_magnitude_vector", 1, 1, 3))),
 		on("vllm", "PF004", "bias", "trained biases", folder(plain().with("bias", `"lora_only"`), pt, a, b, f32(prefix+q+".base_layer.bias", 1, 1, 3))),
 		on("sglang", "PF005", "ranks", "two ranks", folder(both.with("rank_pattern", `{"v_proj":4}`, "alpha_pattern", `{"v_proj":8}`), pt, append(factors(), v...)...)),
-		on("lorax", "PF006", "alphas", "two scalings", folder(both.with("alpha_pattern", `{"v_proj":8}`), pt, append(factors(), pair("model.layers.0.v_proj", 2, 8, 6)...)...)),
+		on("lorax", "PF006", "alphas", "two scalings", folder(both.with("alpha_pattern", `{"v_proj":8}`), pt, append(factors(), pair("model.layers.0.self_attn.v_proj", 2, 8, 6)...)...)),
+		on("llamacpp", "PF006", "alphas", "two ranks of one scaling, and so of two alphas", folder(both.with("rank_pattern", `{"v_proj":4}`, "alpha_pattern", `{"v_proj":8}`), pt, append(factors(), v...)...)),
 		on("llamacpp", "PF007", "rslora", "rsLoRA", with("use_rslora", "true")),
 		on("vllm", "PF008", "bias_of_b", "a bias of B", folder(plain().with("lora_bias", "true"), pt, a, b, f32(prefix+q+".lora_B.bias", 1, 1, 3))),
 		on("lorax", "PF009", "embedding", "an adapted embedding", folder(plain().with("target_modules", `["embed_tokens"]`), pt,
@@ -37,8 +39,8 @@ func profiles() []vector {
 		on("sglang", "PF013", "no_targets", "no target_modules", with("target_modules", "null")),
 		on("lorax", "PF014", "infix", "names with the adapter's name in them", folder(plain(), pt, a.named(prefix+q+".lora_A.default.weight"), b.named(prefix+q+".lora_B.default.weight"))),
 		on("sglang", "PF015", "pissa", "an initialisation that changes the base", with("init_lora_weights", `"pissa"`)),
-		on("lorax", "PF016", "gap", "a module in the first and the third layer of three", folder(plain(), pt, append(factors(), pair("model.layers.2.q_proj", 2, 4, 3)...)...)),
-		on("llamacpp", "PF017", "conv1d", "an adapter of GPT-2", with("fan_in_fan_out", "true")),
+		on("lorax", "PF016", "gap", "a module in the first and the third layer of three", folder(plain(), pt, append(factors(), pair("model.layers.2.self_attn.q_proj", 2, 4, 3)...)...)),
+		on("llamacpp", "PF017", "conv1d", "an adapter of GPT-2", folder(plain().with("fan_in_fan_out", "true", "target_modules", `["c_attn"]`), pt, pair(attn, 2, 4, 3)...)),
 		on("mlx", "PF018", "fp8", "factors of FP8", folder(plain(), pt, tensor{nameA, "F8_E4M3", []int{2, 4}, ones(8)}, tensor{nameB, "F8_E4M3", []int{3, 2}, ones(6)})),
 		on("comfy", "PF019", "scaling", "a scaling of 2", with()),
 	}
