@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ type WriteOptions struct {
 	// Metadata goes into the header of the weights, beside PEFT's "format".
 	Metadata map[string]string
 	// Same, if set, is the open adapter that the adapter still is: its two files
-	// are written as they are.
+	// are written as they are, and what lies beside them.
 	Same *File
 	// Inputs are files and folders that the output must not touch.
 	Inputs []string
@@ -81,8 +82,8 @@ func writeFolder(path string, o WriteOptions, config []byte, weights func(io.Wri
 		return err
 	}
 	defer d.Abort()
-	if o.From != nil {
-		folder, name := filepath.Split(o.From.Weights.Path())
+	if from := cmp.Or(o.From, o.Same); from != nil {
+		folder, name := filepath.Split(from.Weights.Path())
 		if err := CopyBeside(context.Background(), d, filepath.Clean(folder), name, WeightsName, ConfigName); err != nil {
 			return err
 		}
