@@ -414,13 +414,20 @@ def sweep(args, name, work):
 EXERCISED = os.path.join(os.path.dirname(DATA), "testdata", "exercised.json")
 
 
-def table(args, work):
-    """Which class exercises which keys of the map: the fewest classes that do,
-    with the classes that cannot, and why."""
+def keys_of_families():
+    """The keys of the map that apply to the models of FAMILIES."""
     data = json.load(open(DATA))
-    keys, models, failed, covered = keys_of(data), {}, {}, set()
-    order = sorted(keys, key=lambda n: (-len(keys[n]), not n.endswith(("ForConditionalGeneration", "ForCausalLM")), n))
-    for name in order:
+    keys = set(data["keys"]) | set(data["aliases"])
+    models = {n: [m for m in make().modules() if isinstance(m, T.PreTrainedModel)] for n, make in FAMILIES.items()}
+    return {n: sorted({x for m in ms for x in (type(m).__name__, m.config.model_type)} & keys) for n, ms in models.items()}
+
+
+def table(args, work):
+    """Which families and which classes beside them exercise which keys of the
+    map, and why classes with more keys do not."""
+    keys, families, models, failed = keys_of(json.load(open(DATA))), keys_of_families(), {}, {}
+    covered = {k for of in families.values() for k in of}
+    for name in sorted(keys, key=lambda n: (-len(keys[n]), not n.endswith(("ForConditionalGeneration", "ForCausalLM")), n)):
         if keys[name] <= covered:
             continue
         try:
@@ -428,17 +435,18 @@ def table(args, work):
         except Exception as e:
             bad = [f"{type(e).__name__}: {e}"]
         if bad:
-            failed[name] = bad[0].strip().split("\n")[0][:160]
+            failed[name] = bad[0].strip().split("\n")[0][:160].replace(work, "")
             print(f"{name}: {failed[name]}", flush=True)
         else:
             models[name], covered = sorted(keys[name]), covered | keys[name]
-    return {"transformers": T.__version__, "models": models, "not_exercised": failed}
+    return {"transformers": T.__version__, "families": families, "models": models, "not_exercised": failed}
 
 
 def keys_exercised(exercised):
     """The table of keys is that of the data file."""
-    keys = keys_of(json.load(open(DATA)))
-    return [("table of keys", [f"{n} exercises {sorted(keys.get(n, []))}, the table says {of}: run check_names.py --table" for n, of in exercised.items() if sorted(keys.get(n, [])) != of])]
+    keys, families = keys_of(json.load(open(DATA))), keys_of_families()
+    wrong = [f"{n} exercises {of}, the table says {exercised['families'].get(n)}: run check_names.py --table" for n, of in families.items() if of != exercised["families"].get(n)]
+    return [("table of keys", wrong + [f"{n} exercises {sorted(keys.get(n, []))}, the table says {of}: run check_names.py --table" for n, of in exercised["models"].items() if sorted(keys.get(n, [])) != of])]
 
 
 def old_adapters(args, work):
@@ -542,10 +550,10 @@ def main():
         if args.table:
             json.dump(table(args, work), open(EXERCISED, "w"), indent=1)
             return
-        exercised = json.load(open(EXERCISED))["models"]
+        exercised = json.load(open(EXERCISED))
         jobs = {n: (lambda n=n: family(args, n, work) + extract(args, n, work) + (parts(args, n, work) if n in PARTS else [])) for n in FAMILIES}
         jobs["map"] = lambda: [("data file", [f"{k} differs from transformers {T.__version__}: run interop/dump_names.py" for k in changed_families() + changed_classes(CHECKED)])]
-        jobs["keys"] = lambda: keys_exercised(exercised) + [(f"{n}, for {', '.join(keys)}", sweep(args, n, work)) for n, keys in exercised.items()]
+        jobs["keys"] = lambda: keys_exercised(exercised) + [(f"{n}, for {', '.join(keys)}", sweep(args, n, work)) for n, keys in exercised["models"].items()]
         jobs["transformers 4"] = lambda: old_adapters(args, work) + old_vision(args, work)
         jobs["other family"] = lambda: other_family(args, work)
         for name, job in jobs.items():

@@ -22,16 +22,18 @@ func TestEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	byModel := readJSON[struct {
-		Transformers string
-		Models       map[string][]string
+		Transformers     string
+		Families, Models map[string][]string
 	}](t, "testdata/exercised.json")
 	if byModel.Transformers != data.Version {
 		t.Errorf("exercised.json is of transformers %s, the map of %s", byModel.Transformers, data.Version)
 	}
 	exercised := map[string]bool{}
-	for _, keys := range byModel.Models {
-		for _, k := range keys {
-			exercised[k] = true
+	for _, models := range []map[string][]string{byModel.Families, byModel.Models} {
+		for _, keys := range models {
+			for _, k := range keys {
+				exercised[k] = true
+			}
 		}
 	}
 	vectors := readJSON[map[string][][3]*string](t, "testdata/vectors.json")
