@@ -344,7 +344,7 @@ PARTS = {
     "hrm_text": [dict(target_modules=["q_proj", "v_proj"], use_dora=True), dict(target_modules=["gate_proj", "up_proj", "k_proj"], use_dora=True)],
     "dinov2_swiglu": [dict(target_modules=["gate_proj"], lora_bias=True), dict(target_modules=["gate_proj", "up_proj"], use_dora=True), dict(target_modules=["gate_proj", "up_proj"], bias="lora_only")],
     "nomic_bert": [dict(target_modules=["k_proj"], use_dora=True)],
-    "ernie4_5_vl_moe": [dict(target_modules=["q_proj"], modules_to_save=["text_moe"])],
+    "ernie4_5_vl_moe": [dict(target_modules=["q_proj"], modules_to_save=["text_moe", "vision_moe"])],
     "qwen3_vl_moe": [dict(target_modules=["q_proj"], modules_to_save=["experts"])],
 }
 
