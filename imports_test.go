@@ -132,11 +132,11 @@ var below = map[string][]string{
 		"format/rule",
 	},
 	"spec/internal/vectors": {
-		"merge", "format/dialect", "format/checkpoint",
+		"merge", "format/dialect", "format/checkpoint", "format/dtype", "format/record",
 	},
 	"format/normalize": {
 		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note",
-		"format/rule",
+		"format/rule", "format/binding",
 	},
 	"format/validate": {
 		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",
@@ -181,9 +181,6 @@ var thirdParty = map[string][]string{
 	"gorgonia.org/cu": {
 		"train/internal/backend/cuda",
 	},
-	"gonum.org/v1/gonum": {
-		"diff", "internal/linalg", "internal/lowrank", "merge/compose",
-	},
 	"golang.org/x/text": {
 		"format/safetensors", "train/internal/tokenizer",
 	},
@@ -198,6 +195,7 @@ var testOnly = []string{
 	"github.com/google/go-cmp",
 	"github.com/nlpodyssey/safetensors",
 	"github.com/rogpeppe/go-internal",
+	"gonum.org/v1/gonum",
 	"pgregory.net/rapid",
 }
 

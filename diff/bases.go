@@ -126,13 +126,13 @@ func (p *ExtractPlan) compare(j *job) (*ChangedTensor, error) {
 		return nil, nil
 	}
 	if !j.stats.unknown {
-		norm, relative := math.Sqrt(j.stats.delta2), j.stats.relative()
-		c.Norm, c.Relative, c.NoiseFloor = &norm, &relative, ratio(j.stats.noise2, j.stats.delta2)
+		norm := math.Sqrt(j.stats.delta2)
+		c.Norm, c.Relative, c.NoiseFloor = &norm, j.stats.relative(), ratio(j.stats.noise2, j.stats.delta2)
 		c.Elements = float64(j.stats.changed) / float64(max(1, j.base.Elements()))
 	}
 	for _, pl := range planes {
 		c.FullRank = c.FullRank || pl.found.full
-		if s := roots(pl.found.squares); len(c.Spectrum) == 0 || s[0] > c.Spectrum[0] {
+		if s := pl.found.sigma(); len(c.Spectrum) == 0 || len(s) > 0 && s[0] > c.Spectrum[0] {
 			c.Spectrum = s
 		}
 	}

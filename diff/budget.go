@@ -68,8 +68,8 @@ func (p *ExtractPlan) trial(j *job, n int) error {
 	p.buffers.put(t.buffer)
 	j.spectrum = make([]float64, n)
 	for _, pl := range planes { // a rank of a stack is one of every expert
-		for i, q := range pl.found.squares[:pl.found.rank] {
-			j.spectrum[i] += q
+		for i, s := range pl.found.sigma()[:pl.found.rank] {
+			j.spectrum[i] += float64(s * s)
 		}
 	}
 	j.spectrum = roots(j.spectrum)

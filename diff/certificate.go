@@ -16,17 +16,18 @@ type Certificate struct {
 	Kind       string    `json:"kind"`
 	Shape      []int     `json:"shape"`
 	Rank       int       `json:"rank"`
-	FullRank   bool      `json:"full_rank,omitempty"` // the rule asks for a rank above MaxRank, where it is cut, or for factors larger than Δ
-	Relative   float64   `json:"relative"`            // ‖Δ‖/‖W‖
-	Norm       float64   `json:"delta_norm"`          // ‖Δ‖
-	Error      float64   `json:"error"`               // ‖Δ − s·B·A‖/‖Δ‖
-	Energy     float64   `json:"energy"`              // 1 − error²
-	NoiseFloor float64   `json:"noise_floor"`         // expected norm of the rounding noise in Δ, by ‖Δ‖
-	NoiseEdge  float64   `json:"noise_edge"`          // the largest singular value expected of that noise
-	StableRank float64   `json:"stable_rank"`         // ‖Δ‖²/σ₁²
-	Largest    float64   `json:"sigma_1"`             // σ₁ of s·B·A
-	Next       float64   `json:"sigma_next"`          // ‖Δ − s·B·A‖₂ on the directions found next, a lower bound of σ_{r+1} of Δ
-	Spectrum   []float64 `json:"spectrum,omitempty"`  // leading singular values of Δ, lower bounds
+	FullRank   bool      `json:"full_rank,omitempty"`  // Δ has no low rank: the rule asks for more than MaxRank or for factors larger than Δ, or more is left than noise
+	Stochastic bool      `json:"stochastic,omitempty"` // the noise is that of stochastic rounding; for the rule auto
+	Relative   float64   `json:"relative"`             // ‖Δ‖/‖W‖
+	Norm       float64   `json:"delta_norm"`           // ‖Δ‖
+	Error      float64   `json:"error"`                // ‖Δ − s·B·A‖/‖Δ‖
+	Energy     float64   `json:"energy"`               // 1 − error²
+	NoiseFloor float64   `json:"noise_floor"`          // expected norm of the rounding noise in Δ, by ‖Δ‖
+	NoiseEdge  float64   `json:"noise_edge"`           // the largest singular value expected of that noise and of float32
+	StableRank float64   `json:"stable_rank"`          // ‖Δ‖²/σ₁²
+	Largest    float64   `json:"sigma_1"`              // σ₁ of s·B·A
+	Next       float64   `json:"sigma_next"`           // ‖Δ − s·B·A‖₂ on the directions found next, a lower bound of σ_{r+1} of Δ
+	Spectrum   []float64 `json:"spectrum,omitempty"`   // leading singular values of Δ, lower bounds
 
 	delta2, error2, base2, noise2 float64
 }
@@ -48,9 +49,9 @@ func (r role) name() string {
 func (c *Certificate) add(s stats, t *truncation, error2, next float64) {
 	c.delta2, c.base2, c.noise2, c.error2 = c.delta2+s.delta2, c.base2+s.base2, c.noise2+s.noise2, c.error2+error2
 	c.NoiseEdge, c.Next = max(c.NoiseEdge, s.edge), max(c.Next, next)
-	c.FullRank = c.FullRank || t.full
-	if len(c.Spectrum) == 0 || len(t.squares) > 0 && t.squares[0] > c.Spectrum[0]*c.Spectrum[0] {
-		c.Spectrum = roots(t.squares)
+	c.FullRank, c.Stochastic = c.FullRank || t.full, c.Stochastic || t.stochastic
+	if s := t.sigma(); len(c.Spectrum) == 0 || len(s) > 0 && s[0] > c.Spectrum[0] {
+		c.Spectrum = s
 	}
 }
 
@@ -76,15 +77,15 @@ func ratio(x, y float64) float64 {
 // second-level cache.
 const residualRows, residualCols = 256, 1024
 
-// residual returns ‖X − Lᵀ·R‖² for L r×rows and R r×cols, and the squared
-// spectral norm of X − Lᵀ·R on the space of the probes, which are orthonormal
-// rows of length cols.
-func residual(workers int, x linalg.Source, left, right, probes linalg.Mat[float32]) (square, spectral float64, err error) {
+// residual returns ‖X − s·Lᵀ·R‖² for L r×rows, R r×cols and the scaling s, and
+// the squared spectral norm of X − s·Lᵀ·R on the space of the probes, which are
+// orthonormal rows of length cols.
+func residual(workers int, x linalg.Source, s float64, left, right, probes linalg.Mat[float32]) (square, spectral float64, err error) {
 	rows, cols := x.Dims()
 	minus := linalg.Dense(make([]float32, left.Rows*rows), left.Rows, rows)
 	for i := range left.Rows {
 		for j := range rows {
-			minus.Data[i*rows+j] = -left.Data[i*left.RowStride+j*left.ColStride]
+			minus.Data[i*rows+j] = float32(-s * float64(left.Data[i*left.RowStride+j*left.ColStride]))
 		}
 	}
 	image := linalg.Dense(make([]float32, probes.Rows*rows), probes.Rows, rows)
@@ -123,12 +124,7 @@ func largestSquare(m linalg.Mat[float32]) float64 {
 	for i, x := range m.Data {
 		wide.Data[i] = float64(x)
 	}
-	identity := linalg.Dense(make([]float64, m.Rows*m.Rows), m.Rows, m.Rows)
-	for i := range m.Rows {
-		identity.Data[i*m.Rows+i] = 1
-	}
-	s := largest(gram(wide), identity)
-	return s * s
+	return max(0, linalg.NewEigen(gram(wide)).Values()[0])
 }
 
 // written decodes the factors of expert e of a module and returns them as the

@@ -297,34 +297,60 @@ func truncations(planes []plane) (ts []*truncation) {
 	return ts
 }
 
-// planes truncates every plane of a tensor and returns the largest rank.
+// planes truncates every plane of a tensor and returns the largest rank, which
+// all get: it is the stack's.
 func (p *ExtractPlan) planes(j *job, rule lowrank.Rule) (planes []plane, rank int, err error) {
-	t := truncator{workers: p.workers(j), seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
 	for e := range j.role.planes {
-		d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
-		pl := plane{source: d}
-		var x []float32
-		if j.memory() <= p.options.Memory {
-			if j.buffer == nil {
-				j.buffer = p.buffers.get(d.rows * d.cols)
-			}
-			x = j.buffer
-			pl.source = linalg.InMemory(linalg.Dense(x, d.rows, d.cols))
-		}
-		if pl.stats, err = d.load(p.workers(j), x); err != nil {
+		pl, err := p.plane(j, e, rule)
+		if err != nil {
 			return nil, 0, p.fault(j, err)
 		}
 		j.stats.add(pl.stats)
-		if pl.found, err = t.truncate(pl.source, fmt.Sprintf("%s %d", j.name, e), rule, pl.stats); err != nil {
-			return nil, 0, p.fault(j, err)
-		}
-		if j.role.planes > 1 {
-			pl.source = d // one plane in memory at a time
-		}
 		planes, rank = append(planes, pl), max(rank, pl.found.rank)
 	}
 	j.same = j.stats.delta2 == 0
+	if rule == lowrank.Auto() {
+		return planes, rank, nil // more would be noise
+	}
+	for e := range planes {
+		if planes[e].found.rank < min(rank, j.role.rows, j.role.cols) && planes[e].stats.delta2 > 0 {
+			full := planes[e].found.full
+			if planes[e], err = p.plane(j, e, lowrank.Fixed(rank)); err != nil {
+				return nil, 0, p.fault(j, err)
+			}
+			planes[e].found.full = full
+		}
+	}
 	return planes, rank, nil
+}
+
+// plane truncates one plane of a tensor.
+func (p *ExtractPlan) plane(j *job, e int, rule lowrank.Rule) (pl plane, err error) {
+	t := truncator{workers: p.workers(j), seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
+	d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
+	pl.source, t.delta = d, d
+	var x []float32
+	if j.memory() <= p.options.Memory {
+		if j.buffer == nil {
+			j.buffer = p.buffers.get(d.rows * d.cols)
+		}
+		x = j.buffer
+		pl.source = linalg.InMemory(linalg.Dense(x, d.rows, d.cols))
+	}
+	if pl.stats, err = d.load(p.workers(j), x); err != nil {
+		return pl, err
+	}
+	if pl.found, err = t.truncate(pl.source, fmt.Sprintf("%s %d", j.name, e), rule, d.scaled(pl.stats)); err != nil {
+		return pl, err
+	}
+	pl.found.exponent = d.exponent
+	if pl.found.stochastic {
+		pl.stats.noise2, pl.stats.edge = pl.found.noise2, pl.found.edge
+	}
+	if j.role.planes > 1 {
+		pl.source = d // one plane in memory at a time
+	}
+	return pl, nil
 }
 
 // certify measures what the module misses.
@@ -333,11 +359,12 @@ func (p *ExtractPlan) certify(j *job, planes []plane) error {
 	j.cert.Rank = j.module.Rank
 	for e, pl := range planes {
 		left, right := written(j.module, j.role, e)
-		square, next, err := residual(p.workers(j), pl.source, left, right, pl.found.next())
+		scale := math.Ldexp(j.module.Scaling(), -pl.found.exponent)
+		square, next, err := residual(p.workers(j), pl.source, scale, left, right, pl.found.next())
 		if err != nil {
 			return p.fault(j, err)
 		}
-		j.cert.add(pl.stats, pl.found, square, math.Sqrt(next))
+		j.cert.add(pl.stats, pl.found, math.Ldexp(square, 2*pl.found.exponent), math.Ldexp(math.Sqrt(next), pl.found.exponent))
 	}
 	m, err := MeasureModule(j.module, Options{})
 	if err != nil {

@@ -9,8 +9,6 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/mat"
-
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/internal/linalg"
 )
@@ -62,11 +60,7 @@ func MeasureModule(m *adapter.Module, o Options) (Measure, error) {
 		ae := linalg.Mat[float64]{Data: a[e*rank*in:], Rows: rank, Cols: in, RowStride: in, ColStride: 1}
 		be := linalg.Mat[float64]{Data: b[e:], Rows: out, Cols: rank, RowStride: experts * rank, ColStride: experts}
 		aat, btb := gram(ae), gram(be.T())
-		square += s * s * max(0, trace(btb, aat))
-		if !o.Spectrum && rank > 64 {
-			r.Largest = max(r.Largest, s*largest(aat, btb))
-			continue
-		}
+		square += float64(s * s * max(0, trace(btb, aat)))
 		for _, v := range singular(aat, btb) {
 			r.Largest = max(r.Largest, s*v)
 			if o.Spectrum {
@@ -114,40 +108,57 @@ func gram(m linalg.Mat[float64]) linalg.Mat[float64] {
 	return g
 }
 
-// singular returns the singular values of B·A from AAᵀ and BᵀB.
+// singular returns the singular values of B·A from AAᵀ and BᵀB, largest first.
 func singular(aat, btb linalg.Mat[float64]) []float64 {
 	n := aat.Rows
-	var eigen mat.EigenSym
-	if !eigen.Factorize(mat.NewSymDense(n, btb.Data), true) {
-		return []float64{largest(aat, btb)}
-	}
-	values := eigen.Values(nil)
-	var v mat.Dense
-	eigen.VectorsTo(&v)
-	root := mat.NewDense(n, n, nil) // S = √D·Vᵀ
+	root := cholesky(btb)
+	left, core := linalg.Dense(make([]float64, n*n), n, n), linalg.Dense(make([]float64, n*n), n, n)
+	linalg.Gemm(left, root, aat, false)
+	linalg.Gemm(core, left, root.T(), false)
 	for i := range n {
-		d := math.Sqrt(max(0, values[i]))
+		for j := range i {
+			mean := (core.Data[i*n+j] + core.Data[j*n+i]) / 2
+			core.Data[i*n+j], core.Data[j*n+i] = mean, mean
+		}
+	}
+	return roots(linalg.NewEigen(core).Values())
+}
+
+// cholesky returns S with SᵀS = g, which is positive semidefinite: the Cholesky
+// factor with the largest pivot first (Higham 2002, algorithm 10.3), up to the
+// first that is rounding.
+func cholesky(g linalg.Mat[float64]) linalg.Mat[float64] {
+	n := g.Rows
+	rest, s := slices.Clone(g.Data), linalg.Dense(make([]float64, n*n), n, n)
+	first := 0.0
+	for k := range n {
+		pivot := 0
+		for i := range n {
+			if rest[i*n+i] > rest[pivot*n+pivot] {
+				pivot = i
+			}
+		}
+		p := rest[pivot*n+pivot]
+		if k == 0 {
+			first = p
+		}
+		if p <= float64(n)*0x1p-53*first {
+			break
+		}
+		row, root := s.Data[k*n:(k+1)*n], math.Sqrt(p)
 		for j := range n {
-			root.Set(i, j, d*v.At(j, i))
+			row[j] = rest[pivot*n+j] / root
+		}
+		for i := range n {
+			for j := range n {
+				rest[i*n+j] -= float64(row[i] * row[j])
+			}
+		}
+		for j := range n { // zero but for rounding
+			rest[pivot*n+j], rest[j*n+pivot] = 0, 0
 		}
 	}
-	var left, core mat.Dense
-	left.Mul(root, mat.NewDense(n, n, aat.Data))
-	core.Mul(&left, root.T())
-	symmetric := mat.NewSymDense(n, nil)
-	for i := range n {
-		for j := i; j < n; j++ {
-			symmetric.SetSym(i, j, (core.At(i, j)+core.At(j, i))/2)
-		}
-	}
-	if !eigen.Factorize(symmetric, false) {
-		return []float64{largest(aat, btb)}
-	}
-	squares := eigen.Values(nil)
-	for i, s := range squares {
-		squares[i] = math.Sqrt(max(0, s))
-	}
-	return squares
+	return s
 }
 
 // trace returns tr(X·Y) of two square matrices: with BᵀB and AAᵀ it is ‖B·A‖².
@@ -155,31 +166,8 @@ func trace(x, y linalg.Mat[float64]) float64 {
 	n, sum := x.Rows, 0.0
 	for i := range n {
 		for k := range n {
-			sum += x.Data[i*n+k] * y.Data[k*n+i]
+			sum += float64(x.Data[i*n+k] * y.Data[k*n+i])
 		}
 	}
 	return sum
-}
-
-// largest returns σ₁ of B·A by the power method on BᵀB·AAᵀ.
-func largest(aat, btb linalg.Mat[float64]) float64 {
-	n := aat.Rows
-	x, y := mat.NewVecDense(n, nil), mat.NewVecDense(n, nil)
-	for i := range n {
-		x.SetVec(i, 1+float64(i%7)/8)
-	}
-	a, b := mat.NewDense(n, n, aat.Data), mat.NewDense(n, n, btb.Data)
-	lambda := 0.0
-	for range 1000 {
-		y.MulVec(a, x)
-		x.MulVec(b, y)
-		next := mat.Norm(x, 2)
-		if next == 0 || math.Abs(next-lambda) <= 1e-12*next {
-			lambda = next
-			break
-		}
-		lambda = next
-		x.ScaleVec(1/next, x)
-	}
-	return math.Sqrt(max(0, lambda))
 }

@@ -16,14 +16,15 @@ import (
 // A noise measures the variances of rounded values of one dtype, in units of
 // its step²/12.
 type noise struct {
-	least uint32  // bits of the smallest power of two that has an ulp of its own
-	unit  float64 // variance of a value in [1, 2)
+	least       uint32  // bits of the smallest power of two that has an ulp of its own
+	minExponent int     // of that power, which float32 may not hold
+	unit        float64 // variance of a value in [1, 2)
 }
 
 func newNoise(d dtype.DType) noise {
 	mantissa, minExponent := d.Precision()
 	step := math.Ldexp(1, -mantissa)
-	return noise{least: math.Float32bits(float32(math.Ldexp(1, max(minExponent, -126)))), unit: step * step / 12}
+	return noise{least: math.Float32bits(float32(math.Ldexp(1, max(minExponent, -126)))), minExponent: minExponent, unit: step * step / 12}
 }
 
 // noiseLanes is how many float32 sums a row is added up in, and noiseChunk how
@@ -63,6 +64,13 @@ func (n noise) square(v float32) float32 {
 	const exponent = 0xff << 23
 	p := math.Float32frombits(max(math.Float32bits(v)&exponent, n.least))
 	return float32(p * p)
+}
+
+// resolved adds to the edge of a noise what arithmetic in float32 leaves of
+// zero singular values: up to 4.4e-8·‖X‖ of exact products of rank 1 to 64 and
+// sides of 64 to 3000.
+func resolved(edge, delta2 float64) float64 {
+	return math.Sqrt(float64(edge*edge) + 0x1p-46*delta2)
 }
 
 // noiseEdge bounds the largest singular value of a rows×cols matrix of

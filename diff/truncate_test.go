@@ -89,7 +89,7 @@ func TestEckartYoung(t *testing.T) {
 					t.Fatal(err)
 				}
 				left, right := found.factors(rank)
-				got, _, err := residual(2, linalg.InMemory(x), left, right, found.next())
+				got, _, err := residual(2, linalg.InMemory(x), 1, left, right, found.next())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -141,7 +141,7 @@ func pairOf(r *rand.Rand, d dtype.DType, x linalg.Mat[float32]) *delta {
 		w[i] += x.Data[i]
 	}
 	d.Encode32(tuned, w)
-	return &delta{side{dtype: d, bytes: base}, side{dtype: d, bytes: tuned}, x.Rows, x.Cols}
+	return &delta{base: side{dtype: d, bytes: base}, tuned: side{dtype: d, bytes: tuned}, rows: x.Rows, cols: x.Cols}
 }
 
 // TestAutoRank merges changes of known rank into 16-bit weights: the rule finds
@@ -198,7 +198,7 @@ func TestNoise(t *testing.T) {
 		d.Encode32(raw, w.Data)
 		exact := make([]byte, len(w.Data)*4)
 		dtype.F32.Encode32(exact, w.Data)
-		rounded := &delta{side{dtype: dtype.F32, bytes: exact}, side{dtype: d, bytes: raw}, 300, 400}
+		rounded := &delta{base: side{dtype: dtype.F32, bytes: exact}, tuned: side{dtype: d, bytes: raw}, rows: 300, cols: 400}
 		x := linalg.Dense(make([]float32, 300*400), 300, 400)
 		s, err := rounded.load(2, x.Data)
 		if err != nil {
@@ -225,7 +225,7 @@ func TestDeltaBlocks(t *testing.T) {
 			base, tuned := make([]byte, len(values)*db.Bits()/8), make([]byte, len(values)*dt.Bits()/8)
 			db.Encode32(base, values)
 			dt.Encode32(tuned, values)
-			d := &delta{side{dtype: db, bytes: base}, side{dtype: dt, bytes: tuned}, 33, 50}
+			d := &delta{base: side{dtype: db, bytes: base}, tuned: side{dtype: dt, bytes: tuned}, rows: 33, cols: 50}
 			whole := make([]float32, len(values))
 			if _, err := d.load(3, whole); err != nil {
 				t.Fatal(err)

@@ -47,7 +47,7 @@ func (c *computer[T]) boundedRow(out []byte, w, d []T, bound float64, row, col i
 		}
 		place := out[j*width : (j+1)*width]
 		if ch.random != nil && c.doubtful[j] || ch.random == nil && !bytes.Equal(place, c.other[j*width:(j+1)*width]) {
-			c.settled = append(c.settled, int32(j))
+			c.slow.add(j)
 			c.exact.roundElement(place, ch, c.plane, row, col+j, float64(w[j]))
 		}
 	}

@@ -12,11 +12,11 @@ type comparison struct {
 	runs        int // how many runs of elements were compared
 	unequalRuns int // how many of them differ
 	differing   int
-	changed     int     // elements that the merge changes
-	ulp         int64   // largest distance in ordinals
-	float32     bool    // every element may come from a delta computed in float32
-	places      []int32 // scratch: elements of a row that differ
-	base        int     // elements of runs that are the base's to the bit
+	changed     int    // elements that the merge changes
+	ulp         int64  // largest distance in ordinals
+	float32     bool   // every element may come from a delta computed in float32
+	places      rowSet // scratch: elements of a row that differ
+	base        int    // elements of runs that are the base's to the bit
 }
 
 func (c *comparison) merge(o comparison) {
@@ -82,9 +82,9 @@ func countDifferent(a, b []byte, width int) (n int) {
 // row compares a row.
 func (c *comparison) row(ch *change, w, merged, want []byte, d []float64, coarse float64, row int) {
 	out := ch.out.DType
-	c.places = appendDifferent(c.places[:0], merged, want, out.Bits()/8)
-	for _, at := range c.places {
-		j := int(at)
+	c.places.begin(len(d))
+	c.places.addDifferent(merged, want, out.Bits()/8)
+	for j := range c.places.all() {
 		have, should := out.Bits64(merged, j), out.Bits64(want, j)
 		c.differing++
 		if c.hopeless() {

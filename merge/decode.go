@@ -1,10 +1,7 @@
 package merge
 
 import (
-	"bytes"
-	"encoding/binary"
 	"math"
-	"math/bits"
 	"sync/atomic"
 
 	"github.com/loratool/loratool/format/dtype"
@@ -18,8 +15,9 @@ type inverse struct {
 	record    *record.Reader // nil: without a record, to the nearest value
 	tensor    record.Tensor
 	table     record.Table
-	rows      *verbatim    // what was in the rows that were replaced, nil if none was
-	uncertain atomic.Int64 // elements for which the nearest value was taken
+	check     func(from, to int64) error // of the merged tensor's bytes, before they are used; nil: none is needed
+	rows      *verbatim                  // what was in the rows that were replaced, nil if none was
+	uncertain atomic.Int64               // elements for which the nearest value was taken
 }
 
 // restoreRow computes the base's values of a row from the merged ones. D is
@@ -38,8 +36,6 @@ func (c *computer[T]) restoreRow(out, merged []byte, d []T, at place) error {
 		clear(d)
 	}
 	c.settler.row = -1
-	m := &c.marks
-	m.slow = m.slow[:0]
 	same := ch.in == ch.out.DType
 	plain := len(c.laid) > 0 && at.bound <= c.headroom*c.epsilon && ch.dora == nil && same && ch.in != dtype.F64
 	switch half, ok := any(d).([]float32); {
@@ -49,13 +45,13 @@ func (c *computer[T]) restoreRow(out, merged []byte, d []T, at place) error {
 	case plain && ch.in.NegativeZero():
 		c.subtractRandom(out, merged, d, at)
 	default:
-		m.slow = c.everyElement(m.slow, len(merged))
+		c.slow.addAll(len(d))
 	}
 	if ch.halves() {
 		return c.restoreHalves(out, merged, d, at)
 	}
-	for _, j := range m.slow {
-		if err := c.restoreElement(int(j), out, merged, -float64(d[j]), at); err != nil {
+	for j := range c.slow.all() {
+		if err := c.restoreElement(j, out, merged, -float64(d[j]), at); err != nil {
 			return err
 		}
 	}
@@ -68,16 +64,13 @@ func (c *computer[T]) subtractHalf(out, merged []byte, d []float32, at place) bo
 	f := &c.fused
 	f.lanes = dtype.Lanes{}
 	e := float32(slack[T](at.bound))
-	words := grow(c.words, (len(d)+15)/16)
-	c.words = words
-	c.change.in.AddRound32(out, merged, d, e, words, &f.lanes)
+	c.change.in.AddRound32(out, merged, d, e, c.slow, &f.lanes)
 	var sums linalg.Sums
 	sums.AddLanes(&f.lanes.W2, &f.lanes.Dot, &f.lanes.D2, 0)
 	if !finite(sums.W2 + sums.Dot + sums.D2) {
 		return false
 	}
-	c.settled = appendSet(c.settled[:0], words)
-	c.marks.slow = c.screen(c.marks.slow[:0], out, merged, at, c.settled)
+	c.screen(out, merged, at)
 	return true
 }
 
@@ -123,36 +116,9 @@ func (c *computer[T]) settleRestored(out, merged []byte, at place) {
 	c.other = grow(c.other, len(out))
 	encode(c.change.in, out, c.lo[:n])
 	encode(c.change.in, c.other, c.hi[:n])
-	c.settled = appendDifferent(c.settled[:0], out, c.other, c.change.in.Bits()/8)
-	c.settled = appendNotFinite(c.settled, c.change.in, merged)
-	c.marks.slow = c.screen(c.marks.slow[:0], out, merged, at, c.settled)
-}
-
-// restoreHalves is restoreElement for the slow elements of a row of halves.
-func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
-	p := &c.marks.p
-	for _, j := range c.marks.slow {
-		first, last, ok := p.half(uint64(binary.LittleEndian.Uint16(merged[2*j:])), -float64(d[j]), slack[T](at.bound))
-		if !ok || c.change.inverse.record == nil {
-			if err := c.restoreElement(int(j), out, merged, -float64(d[j]), at); err != nil {
-				return err
-			}
-			continue
-		}
-		if first != last {
-			if first > last {
-				return c.change.inverse.missing(c.change, at.row, at.col+int(j))
-			}
-			c.marks.rows[at.line] = append(c.marks.rows[at.line], mark{at: at.at + int(j), first: first, last: uint64(last - first)})
-			continue
-		}
-		bits := uint16(first)
-		if first < 0 {
-			bits = uint16(-first-1) | 0x8000
-		}
-		binary.LittleEndian.PutUint16(out[2*j:], bits)
-	}
-	return nil
+	c.slow.addDifferent(out, c.other, c.change.in.Bits()/8)
+	c.addNotFinite(merged)
+	c.screen(out, merged, at)
 }
 
 // restoreElement computes the base's value of element j of a row: its only
@@ -212,41 +178,14 @@ func (v *inverse) missing(ch *change, row, col int) error {
 	return v.record.Fault("RC013", ch.out.Name, "no value of the base becomes element [%d %d]", row, col)
 }
 
-// appendSet appends the positions of the bits that are set.
-func appendSet(dst []int32, words []uint16) []int32 {
-	for i, set := range words {
-		for ; set != 0; set &= set - 1 {
-			dst = append(dst, int32(16*i+bits.TrailingZeros16(set)))
+// addNotFinite adds the elements that are not finite to the slow ones.
+func (c *computer[T]) addNotFinite(merged []byte) {
+	d := c.change.in
+	for j := range len(merged) / (d.Bits() / 8) {
+		if !isFinite(d, d.Bits64(merged, j)) {
+			c.slow.add(j)
 		}
 	}
-	return dst
-}
-
-// appendDifferent appends the elements in which a and b differ.
-func appendDifferent(dst []int32, a, b []byte, width int) []int32 {
-	const run = 128
-	for at := 0; at < len(a); at += run {
-		end := min(at+run, len(a))
-		if bytes.Equal(a[at:end], b[at:end]) {
-			continue
-		}
-		for j := at; j < end; j += width {
-			if !bytes.Equal(a[j:j+width], b[j:j+width]) {
-				dst = append(dst, int32(j/width))
-			}
-		}
-	}
-	return dst
-}
-
-// appendNotFinite appends the elements that are not finite.
-func appendNotFinite(dst []int32, d dtype.DType, src []byte) []int32 {
-	for j := range len(src) / (d.Bits() / 8) {
-		if !isFinite(d, d.Bits64(src, j)) {
-			dst = append(dst, int32(j))
-		}
-	}
-	return dst
 }
 
 // indices reads the indices of a run of blocks of a tensor.
@@ -313,9 +252,12 @@ func (k *worker) restore(dst []byte, ch *change, first, last int) error {
 		begin := first - skip
 		end := min(last, begin+record.BlockElements)
 		k.scratch = grow(k.scratch, (end-begin)*width)
+		finished := k.c32.finished
+		k.unfollow()
 		if err := k.restoreBlocks(k.scratch, ch, begin, end); err != nil {
 			return err
 		}
+		k.c32.finished, k.c64.finished = finished, finished
 		n := copy(dst, k.scratch[skip*width:])
 		dst, first = dst[n:], end
 	}
@@ -330,7 +272,11 @@ func (k *worker) restoreBlocks(dst []byte, ch *change, first, last int) error {
 	v := ch.inverse
 	var x *indices
 	if v.record != nil {
-		var err error
+		width := int64(ch.out.DType.Bits() / 8)
+		err := v.check(int64(first)*width, int64(last)*width)
+		if err != nil {
+			return err
+		}
 		if x, err = v.openIndices(first/record.BlockElements, (last+record.BlockElements-1)/record.BlockElements); err != nil {
 			return err
 		}

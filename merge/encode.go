@@ -1,10 +1,7 @@
 package merge
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/loratool/loratool/format/record"
 )
@@ -29,20 +26,19 @@ func (c *computer[T]) recordRow(out, source []byte, d []T, at place, s *Stats) e
 		clear(d)
 	}
 	c.settler.row = -1
-	m := &c.marks
-	m.slow = c.screen(m.slow[:0], source, out, at, c.settled)
+	c.screen(source, out, at)
 	if ch.halves() {
 		return c.markHalves(source, out, d, at)
 	}
-	for _, j := range m.slow {
-		if err := c.markElement(int(j), source, out, float64(d[j]), at); err != nil {
+	for j := range c.slow.all() {
+		if err := c.markElement(j, source, out, float64(d[j]), at); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// screen appends the elements of a row, in order, that may have several
+// screen adds the elements of a row to the slow ones that may have several
 // preimages: all but those for which that is excluded.
 //
 // If M is what w becomes, M − Δ is within half the spacing around M of w, and
@@ -51,52 +47,40 @@ func (c *computer[T]) recordRow(out, source []byte, d []T, at place, s *Stats) e
 // is, both half a spacing: then w + Δ is halfway between two values, and was
 // settled exactly. With a uniform number in the place of the half the argument
 // is the same.
-func (c *computer[T]) screen(slow []int32, w, merged []byte, at place, settled []int32) []int32 {
+func (c *computer[T]) screen(w, merged []byte, at place) {
 	ch := c.change
+	n := len(w) / (ch.in.Bits() / 8)
 	if ch.in != ch.out.DType || ch.random != nil && !ch.in.NegativeZero() {
-		return c.everyElement(slow, len(w))
+		c.slow.addAll(n)
+		return
 	}
 	if ch.dora != nil {
 		// A gain g ≥ 1 spreads the values of the base farther apart.
-		for j := range len(w) / (ch.in.Bits() / 8) {
+		for j := range n {
 			if g, _ := ch.dora.scaleOf(at.row, at.col+j); !(g >= 1+0x1p-20) {
-				return c.everyElement(slow, len(w))
+				c.slow.addAll(n)
+				return
 			}
 			if !ch.dora.onColumns {
 				break
 			}
 		}
 	}
-	slow = ch.in.Coarser(slow, w, merged)
-	n := len(slow)
-	slow = append(slow, settled...)
+	ch.in.Coarser(c.slow, w, merged)
 	if ch.random != nil {
-		slow = appendLargest(slow, ch, merged)
+		c.addLargest(merged)
 	}
-	if len(slow) > n {
-		slices.Sort(slow)
-		slow = slices.Compact(slow)
-	}
-	return slow
 }
 
-func (c *computer[T]) everyElement(slow []int32, bytes int) []int32 {
-	for j := range bytes / (c.change.from().Bits() / 8) {
-		slow = append(slow, int32(j))
-	}
-	return slow
-}
-
-// appendLargest appends the elements that have the largest finite magnitude:
+// addLargest adds the elements that have the largest finite magnitude:
 // stochastic rounding makes it of everything beyond.
-func appendLargest(slow []int32, ch *change, merged []byte) []int32 {
-	d := ch.out.DType
+func (c *computer[T]) addLargest(merged []byte) {
+	d := c.change.out.DType
 	for j := range len(merged) / (d.Bits() / 8) {
 		if d.Bits64(merged, j)&^d.SignBit() == d.MaxMagnitude() {
-			slow = append(slow, int32(j))
+			c.slow.add(j)
 		}
 	}
-	return slow
 }
 
 // markElement marks element j of a row if it has several preimages.
@@ -119,60 +103,6 @@ func (c *computer[T]) markElement(j int, source, out []byte, d float64, at place
 		c.marks.rows[at.line] = append(c.marks.rows[at.line], mark{at: at.at + j, first: first, value: uint64(n - first), last: uint64(last - first)})
 	}
 	return nil
-}
-
-// halves reports whether the elements have 16 bits on both sides and are
-// rounded to nearest, as nearly all are: they have a faster way.
-func (c *change) halves() bool { return c.fusible() }
-
-// markHalves is markElement for the slow elements of a row of halves. It looks
-// at them with a positive sign.
-func (c *computer[T]) markHalves(source, out []byte, d []T, at place) error {
-	p := &c.marks.p
-	row := c.marks.rows[at.line]
-	for _, j := range c.marks.slow {
-		w, m := int64(binary.LittleEndian.Uint16(source[2*j:])), uint64(binary.LittleEndian.Uint16(out[2*j:]))
-		first, last, ok := p.half(m, float64(d[j]), slack[T](at.bound))
-		if !ok {
-			c.marks.rows[at.line] = row
-			if err := c.markElement(int(j), source, out, float64(d[j]), at); err != nil {
-				return err
-			}
-			row = c.marks.rows[at.line]
-			continue
-		}
-		if first < last {
-			if w&0x8000 != 0 {
-				w = -(w & 0x7fff) - 1
-			}
-			row = append(row, mark{at: at.at + int(j), first: first, value: uint64(w - first), last: uint64(last - first)})
-		}
-	}
-	c.marks.rows[at.line] = row
-	return nil
-}
-
-// half is quick for halves.
-func (p *prober) half(merged uint64, d, e float64) (first, last int64, ok bool) {
-	m := merged & 0x7fff
-	if m != merged {
-		d = -d
-	}
-	if m > uint64(p.highest) || !finite(d) {
-		return 0, 0, false
-	}
-	high, low := p.out.After(m), 0.0
-	if m > 0 {
-		low = p.out.After(m - 1)
-	}
-	e += float64((high + math.Abs(d)) * 0x1p-50)
-	low, high = low-d, high-d
-	first, last = p.grid.Ceil(low-e), p.grid.Floor(high+e)
-	ok = first == p.grid.Ceil(low+e) && last == p.grid.Floor(high-e)
-	if m != merged {
-		first, last = -last-1, -first-1
-	}
-	return first, last, ok
 }
 
 // finishRows writes or reads the indices of the marks of the rows in work,

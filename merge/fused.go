@@ -14,9 +14,8 @@ const fusedChunk = 1024
 
 // A fused row adds, rounds and measures in one pass over the bytes.
 type fused struct {
-	doubtful [fusedChunk / 16]uint16
-	lanes    dtype.Lanes
-	value    [1]float32
+	lanes dtype.Lanes
+	value [1]float32
 }
 
 // fusible reports whether rows of the change can go by fusedRow.
@@ -33,14 +32,13 @@ func (c *computer[T]) fusedRow(out, source []byte, d []float32, e float32, row, 
 	for at := 0; at < len(d); at += fusedChunk {
 		end := min(at+fusedChunk, len(d))
 		dst, src, delta := out[2*at:2*end], source[2*at:2*end], d[at:end]
-		doubtful := f.doubtful[:(end-at+15)/16]
+		doubtful := c.slow[at/16 : (end+15)/16]
 		f.lanes = dtype.Lanes{}
 		changed := c.change.in.AddRound32(dst, src, delta, e, doubtful, &f.lanes)
 		u.AddLanes(&f.lanes.W2, &f.lanes.Dot, &f.lanes.D2, changed)
 		for i, set := range doubtful {
 			for ; set != 0; set &= set - 1 {
 				j := 16*i + bits.TrailingZeros16(set)
-				c.settled = append(c.settled, int32(at+j))
 				c.settleFused(dst[2*j:2*j+2], src[2*j:2*j+2], float64(delta[j]), row, col+at+j, &u)
 			}
 		}

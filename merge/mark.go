@@ -21,7 +21,6 @@ type mark struct {
 // not depend on how rows are cut into blocks.
 type marks struct {
 	rows [blockRows][]mark
-	slow []int32 // elements of a row that the prober must look at
 	p    prober
 }
 

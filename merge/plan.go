@@ -51,7 +51,7 @@ func NewPlan(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*Plan
 	}
 	ts, err := gatherTargets(view, adapters, o)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(quantizedModule(view, adapters), err) // a base quantized to other names or shapes fits no adapter
 	}
 	if err := ts.checkQuantized(); err != nil {
 		return nil, err
@@ -315,11 +315,30 @@ var quantizedParts = []struct{ suffix, method string }{
 // method, by the method's name.
 func (ts *targets) checkQuantized() error {
 	for _, name := range ts.names {
-		path := strings.TrimSuffix(name, ".weight")
-		for _, q := range quantizedParts {
-			if _, _, ok := ts.base.Lookup(path + q.suffix); ok {
-				return quantizedError(ts.base.Dir(), q.method)
+		if err := quantizedAt(ts.base, strings.TrimSuffix(name, ".weight")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quantizedModule is checkQuantized for the modules of adapters as they are
+// named.
+func quantizedModule(base adapter.View, adapters []Weighted) error {
+	for _, w := range adapters {
+		for _, m := range w.Modules {
+			if err := quantizedAt(base, m.Path); err != nil {
+				return err
 			}
+		}
+	}
+	return nil
+}
+
+func quantizedAt(base adapter.View, path string) error {
+	for _, q := range quantizedParts {
+		if _, _, ok := base.Lookup(path + q.suffix); ok {
+			return quantizedError(base.Dir(), q.method)
 		}
 	}
 	return nil

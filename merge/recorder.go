@@ -131,16 +131,23 @@ func (r *recorder) observe(i int) *fileRecorder {
 // Chunks are cut where pieces are.
 var _ [0]struct{} = [chunkBytes % record.PieceBytes]struct{}{}
 
-// chunk implements observer: it hashes both sides of a chunk and keeps its
-// fragments until those before it are there.
-func (f *fileRecorder) chunk(start int64, data []byte, fragments []*fragment) error {
-	guard := mmap.Guard(func() { f.hash(start, data) })
-	if guard != nil {
-		return guard
+// sides implements observer: the chunk and what lies there in the base.
+func (f *fileRecorder) sides(start int64, data []byte) []side {
+	i := int(start / record.PieceBytes)
+	sides := []side{{data: data, sums: f.merged[i:]}}
+	if i < len(f.old) {
+		end := min(len(f.old), i+record.Pieces(int64(len(data))))
+		sides = append(sides, side{data: f.base[start:min(int64(end)*record.PieceBytes, int64(len(f.base)))], sums: f.old[i:end]})
 	}
+	return sides
+}
+
+// chunk implements observer: it keeps the fragments of a chunk until those
+// before it are there.
+func (f *fileRecorder) chunk(start int64, length int, fragments []*fragment) error {
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	f.pending[start] = pendingChunk{start + int64(len(data)), fragments}
+	f.pending[start] = pendingChunk{start + int64(length), fragments}
 	for {
 		p, ok := f.pending[f.next]
 		if !ok {
@@ -152,18 +159,6 @@ func (f *fileRecorder) chunk(start int64, data []byte, fragments []*fragment) er
 			if err := f.add(x); err != nil {
 				return err
 			}
-		}
-	}
-}
-
-// hash sums up the pieces of a chunk, and those of the base beside it.
-func (f *fileRecorder) hash(start int64, data []byte) {
-	for at := 0; at < len(data); at += record.PieceBytes {
-		piece := data[at:min(at+record.PieceBytes, len(data))]
-		i := (start + int64(at)) / record.PieceBytes
-		f.merged[i] = record.SumPiece(piece)
-		if int(i) < len(f.old) {
-			f.old[i] = record.SumPiece(pieceOf(f.base, int(i)))
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // TestTamperedInputs flips bits of the merged file, the record and the
-// adapter: unmerge names the rule, and nothing is written.
+// adapter: unmerge names the rule, and nothing is left.
 func TestTamperedInputs(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 21))
 	dir := t.TempDir()
@@ -104,6 +104,45 @@ func TestTamperNamesTheTensor(t *testing.T) {
 	_, err = unmergeTo(t, filepath.Join(t.TempDir(), "out"), merged, record, ws)
 	if err == nil || !strings.Contains(err.Error(), `tensor "second.weight"`) || strings.Contains(err.Error(), "first") {
 		t.Errorf("got %v, expected the name of the tensor", err)
+	}
+}
+
+// TestTamperedPieceThatIsNotUsed flips a bit of a tensor that the merge replaced:
+// the base's is in the record, so no byte of the merged one is used.
+func TestTamperedPieceThatIsNotUsed(t *testing.T) {
+	r := rand.New(rand.NewPCG(24, 24))
+	dir := t.TempDir()
+	base := filepath.Join(dir, "base.safetensors")
+	writeTensors(t, base, named("head.weight", values(r, dtype.F32, 0.02, 3000, 1100)), named("x.weight", values(r, dtype.BF16, 0.02, 40, 50)))
+	a := writeAdapter(t, map[string]any{"r": 2, "modules_to_save": []string{"head"}}, named("head.weight", values(r, dtype.F32, 0.02, 3000, 1100)),
+		named("x.lora_A.weight", values(r, dtype.F32, 0.1, 2, 50)), named("x.lora_B.weight", values(r, dtype.F32, 0.1, 40, 2)))
+	merged, record := mergeRecorded(t, Options{}, base, openWeighted(t, a))
+	if err := unmergePaths(filepath.Join(dir, "whole"), merged, record, a); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "whole")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(merged, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const at = 6 << 20 // in the second of four pieces
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 4
+	if _, err := f.WriteAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+	err = unmergePaths(filepath.Join(dir, "out"), merged, record, a)
+	if e, ok := errors.AsType[*rule.Error](err); !ok || e.Rule != "RC011" || !strings.Contains(err.Error(), `tensor "head.weight"`) {
+		t.Errorf("got %v, expected RC011 of the tensor", err)
+	}
+	if entries, _ := filepath.Glob(filepath.Join(dir, "*")); len(entries) != 1 {
+		t.Errorf("files %v were left", entries)
 	}
 }
 

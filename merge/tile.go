@@ -38,18 +38,20 @@ type computer[T linalg.Float] struct {
 	exact     exact
 	settler   settler[T]
 	fused     fused
-	words     []uint16  // of doubtful elements
-	settled   []int32   // elements of the row in work that were decided exactly
-	at        [2]int    // row and column of the element that is probed
-	marks     marks     // of the rows in work
-	fragment  *fragment // what is recorded of the change in work; nil: nothing
-	reading   *indices  // the indices of the change that is restored
-	reader    rowReader // not nil: gets the rows, which are not computed
-	beside    []byte    // the values of a checkpoint that it gets with them
-	deltas    []float64 // and the delta
-	before    []T       // the row's delta, where finishing the row overwrites it
-	epsilon   float64   // unit roundoff of T
-	headroom  float64   // largest magnitude of a delta that cannot overflow T
+	slow      rowSet          // elements of the row in work that were decided exactly or must be looked at
+	elements  []int32         // the slow ones as a list
+	spans     []span          // of these
+	at        [2]int          // row and column of the element that is probed
+	marks     marks           // of the rows in work
+	fragment  *fragment       // what is recorded of the change in work; nil: nothing
+	reading   *indices        // the indices of the change that is restored
+	reader    rowReader       // not nil: gets the rows, which are not computed
+	beside    []byte          // the values of a checkpoint that it gets with them
+	deltas    []float64       // and the delta
+	finished  func(bytes int) // not nil: is called when rows are complete
+	before    []T             // the row's delta, where finishing the row overwrites it
+	epsilon   float64         // unit roundoff of T
+	headroom  float64         // largest magnitude of a delta that cannot overflow T
 	addBounds func(lo, hi, w, d []T, e T)
 	update    func(w, merged, d []T) linalg.Sums
 }
@@ -114,6 +116,9 @@ func (c *computer[T]) fillPlane(dst []byte, first, last int, s *Stats) error {
 		if err := c.finishRows(part, rows, first); err != nil {
 			return err
 		}
+		if c.finished != nil {
+			c.finished(len(part))
+		}
 		dst, first = dst[len(part):], first+rows*n
 	}
 	return nil
@@ -134,7 +139,7 @@ func (c *computer[T]) block(dst []byte, stride, at, row, rows, col, cols int, s 
 		out := dst[i*stride*width : (i*stride+cols)*width]
 		d := c.d[i*cols : (i+1)*cols]
 		var err error
-		c.settled = c.settled[:0]
+		c.slow.begin(cols)
 		switch {
 		case c.reader != nil:
 			err = c.readRow(source, d, c.bounds[i], row+i, col)
@@ -239,23 +244,13 @@ func (c *computer[T]) row(out, source []byte, d []T, bound float64, row, col int
 	return c.account(out, w, d, row, col, s)
 }
 
-// settle computes the elements exactly in which two roundings differ. They are
-// few, so runs of bytes that agree are passed over first.
+// settle computes the elements exactly in which two roundings differ.
 func (c *computer[T]) settle(out, other []byte, row, col int, w []T) {
-	const run = 128
 	width := c.change.out.DType.Bits() / 8
 	c.settler.row = -1
-	for at := 0; at < len(out); at += run {
-		end := min(at+run, len(out))
-		if bytes.Equal(out[at:end], other[at:end]) {
-			continue
-		}
-		for j := at; j < end; j += width {
-			if !bytes.Equal(out[j:j+width], other[j:j+width]) {
-				c.settled = append(c.settled, int32(j/width))
-				c.settleElement(out[j:j+width], row, col+j/width, float64(w[j/width]))
-			}
-		}
+	c.slow.addDifferent(out, other, width)
+	for j := range c.slow.all() {
+		c.settleElement(out[j*width:(j+1)*width], row, col+j, float64(w[j]))
 	}
 }
 
@@ -265,7 +260,7 @@ func (c *computer[T]) exactRow(out []byte, bound float64, row, col int, w, d []T
 	width := c.change.out.DType.Bits() / 8
 	c.settler.row = -1
 	for j := range d {
-		c.settled = append(c.settled, int32(j))
+		c.slow.add(j)
 		c.settleElement(out[j*width:(j+1)*width], row, col+j, float64(w[j]))
 	}
 	if !finite(bound) { // then d is not known either

@@ -20,6 +20,9 @@ import (
 type UnmergeOptions struct {
 	Force bool          // replaces an output that exists
 	Names adapter.Rules // as Options.Names, of the merge
+	// AllowBaseMismatch restores a base that an adapter is not bound to, as
+	// Options.AllowBaseMismatch merged into it.
+	AllowBaseMismatch bool
 	// Progress is called from several goroutines with the bytes done since the
 	// last call, of as many as Unmerge.Bytes says. May be nil.
 	Progress func(bytes int64)
@@ -32,6 +35,7 @@ type Unmerge struct {
 	record   *record.Reader // nil: without a record
 	options  UnmergeOptions
 	base     adapter.Tensors
+	intact   []*intact // by shard of merged; nil without a record
 	targets  *targets
 	files    []restoredFile
 	entries  map[string]record.Tensor // of the record, by kind and name
@@ -45,7 +49,7 @@ type restoredFile struct {
 	digest   string // "" without a record
 	header   *safetensors.Header
 	segments []segment
-	copyOf   string // path of the merged file that has the same bytes, or ""
+	copyOf   *intact // the merged file that has the same bytes, or nil
 }
 
 // OpenRecord opens a record. Close the file when the reader is no longer used.
@@ -80,6 +84,9 @@ func NewUnmerge(merged *checkpoint.Checkpoint, adapters []Weighted, r *record.Re
 		return nil, err
 	}
 	u.base = base
+	if err := u.openMerged(); err != nil {
+		return nil, err
+	}
 	config, err := recordedConfig(r, merged)
 	if err != nil {
 		return nil, err
@@ -146,16 +153,16 @@ func (u *Unmerge) addFile(f *restoredFile) error {
 	return nil
 }
 
-// sameFile returns the path of the merged file that has the bytes of f.
-func (u *Unmerge) sameFile(f *restoredFile) string {
+// sameFile returns the merged file that has the bytes of f.
+func (u *Unmerge) sameFile(f *restoredFile) *intact {
 	for _, m := range u.record.Merged {
-		for _, s := range u.merged.Shards() {
-			if m.Same == f.name && m.Bytes == f.size && s.Name == m.Name {
-				return s.File.Path()
+		for _, x := range u.intact {
+			if m.Same == f.name && m.Bytes == f.size && x.name == m.Name {
+				return x
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // take returns an entry of the record, once.
@@ -182,20 +189,31 @@ func (u *Unmerge) segment(t safetensors.Tensor) (segment, error) {
 	if !ok || !slices.Equal(m.Shape, t.Shape) || m.DType != (&Plan{options: u.targets.options}).outDType(t.DType) {
 		return segment{}, u.record.Fault("RC011", t.Name, "it is not there, or has another shape or dtype")
 	}
-	source := u.merged.Bytes(shard, m)
+	source, check := u.merged.Bytes(shard, m), u.checker(shard, m)
 	if len(target.updates)+len(target.biases)+len(target.rows) == 0 && m.DType == t.DType {
-		return segment{raw: source}, nil
+		return segment{raw: source, check: check}, nil
 	}
 	ch := newChange(m, t, source)
 	p := &Plan{options: u.targets.options}
 	if err := p.fillChange(ch, target, t.Shape); err != nil {
 		return segment{}, err
 	}
-	if err := u.invert(ch); err != nil {
+	if err := u.invert(ch, check); err != nil {
 		return segment{}, err
 	}
 	u.changes = append(u.changes, ch)
 	return segment{change: ch}, nil
+}
+
+// checker compares bytes [from, to) of a merged tensor with the record; nil
+// without one.
+func (u *Unmerge) checker(shard int, m safetensors.Tensor) func(from, to int64) error {
+	if u.record == nil {
+		return nil
+	}
+	f := u.intact[shard]
+	at := f.file.Header().DataStart() + m.Begin
+	return func(from, to int64) error { return f.check(at+from, at+to) }
 }
 
 func (u *Unmerge) verbatim(name string, d dtype.DType, size int64) (*verbatim, error) {
@@ -207,13 +225,13 @@ func (u *Unmerge) verbatim(name string, d dtype.DType, size int64) (*verbatim, e
 }
 
 // invert turns a change around.
-func (u *Unmerge) invert(ch *change) (err error) {
+func (u *Unmerge) invert(ch *change, check func(from, to int64) error) (err error) {
 	for _, plane := range ch.terms {
 		for i := range plane {
 			plane[i].coefficient = -plane[i].coefficient
 		}
 	}
-	v := &inverse{record: u.record}
+	v := &inverse{record: u.record, check: check}
 	ch.inverse = v
 	if u.record == nil {
 		return nil

@@ -160,31 +160,29 @@ func sameFiles(a, b []record.File) bool {
 	return slices.EqualFunc(a, b, func(x, y record.File) bool { return x.SHA256 == y.SHA256 && x.Bytes == y.Bytes })
 }
 
-// checkMerged compares the merged files with their digests: RC011.
-func checkMerged(r *record.Reader, merged *checkpoint.Checkpoint, progress func(int64)) error {
-	shards := merged.Shards()
+// openMerged finds the file of each merged shard in the record, and prepares
+// to compare it: RC011.
+func (u *Unmerge) openMerged() error {
+	r, shards := u.record, u.merged.Shards()
 	if len(shards) != len(r.Merged) {
 		return r.Fault("RC011", "", "%d weights files, %d were written", len(shards), len(r.Merged))
 	}
-	if r.Base.Folder != (merged.Dir() != "") {
+	if r.Base.Folder != (u.merged.Dir() != "") {
 		return r.Fault("RC011", "", "it was written as a %s", map[bool]string{true: "folder", false: "file"}[r.Base.Folder])
 	}
-	byName := map[string]*safetensors.File{}
-	for _, s := range shards {
-		byName[s.Name] = s.File
-	}
+	u.intact = make([]*intact, len(shards))
 	for _, m := range r.Merged {
-		f := byName[m.Name]
-		if f == nil && merged.Dir() == "" {
-			f = shards[0].File // a file may have got another name
+		i := slices.IndexFunc(shards, func(s checkpoint.Shard) bool { return s.Name == m.Name })
+		if i < 0 && u.merged.Dir() == "" {
+			i = 0 // a file may have got another name
 		}
-		if f == nil {
+		if i < 0 {
 			return r.Fault("RC011", "", "there is no file %q", m.Name)
 		}
-		if err := checkMergedFile(r, m, f); err != nil {
+		var err error
+		if u.intact[i], err = newIntact(r, m, shards[i].File, u.progress); err != nil {
 			return err
 		}
-		progress(f.Size())
 	}
 	return nil
 }
@@ -205,31 +203,6 @@ func checkOthers(r *record.Reader, dir string) error {
 		}
 	}
 	return nil
-}
-
-func checkMergedFile(r *record.Reader, m record.Merged, f *safetensors.File) error {
-	if f.Size() != m.Bytes {
-		return r.Fault("RC011", "", "file %q has %d bytes, it had %d", m.Name, f.Size(), m.Bytes)
-	}
-	sums := make([]record.Sum, record.Pieces(m.Bytes))
-	if err := sumPieces(sums, f.Mapped()); err != nil {
-		return err
-	}
-	if record.Digest(sums) == m.Digest {
-		return nil
-	}
-	if m.Pieces.Len != int64(len(record.Join(sums))) {
-		return r.Fault("RC006", "", "file %q: %d bytes of sums for %d pieces", m.Name, m.Pieces.Len, len(sums))
-	}
-	joined, err := r.Read(m.Pieces)
-	if err != nil {
-		return err
-	}
-	i := record.FirstDifference(sums, joined)
-	if i < 0 {
-		return r.Fault("RC011", "", "file %q has digest %s, it had %s", m.Name, record.Digest(sums), m.Digest)
-	}
-	return r.Fault("RC011", "", "file %q was changed: %s", m.Name, tensorsIn(f.Header(), int64(i)*record.PieceBytes))
 }
 
 // tensorsIn names the tensors of a piece of a file.

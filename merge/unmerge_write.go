@@ -22,17 +22,13 @@ type UnmergeReport struct {
 }
 
 // Write restores the base at the path out, a file or a folder as the base was.
-// With a record, nothing is written before the digests of all inputs were
-// compared, and the output gets its name only if all of its files have the
-// base's digests.
+// With a record, no byte of an input is used before its digest was compared, and
+// the output gets its name only if all inputs and all of its files have theirs.
 func (u *Unmerge) Write(ctx context.Context, out string) (*UnmergeReport, error) {
 	if err := u.Check(out); err != nil {
 		return nil, err
 	}
 	if u.record != nil {
-		if err := checkMerged(u.record, u.merged, u.progress); err != nil {
-			return nil, err
-		}
 		if err := checkOthers(u.record, u.merged.Dir()); err != nil {
 			return nil, err
 		}
@@ -95,7 +91,10 @@ func (u *Unmerge) writeFile(ctx context.Context, out string) error {
 	if err := u.restore(ctx, &writer{progress: u.progress}, f.Handle(), u.files[0]); err != nil {
 		return publish.Explain(err, filepath.Dir(out), u.files[0].size)
 	}
-	if err := u.merged.Unchanged(); err != nil {
+	if err := u.checkMerged(ctx); err != nil {
+		return err
+	}
+	if err := u.checkBindings(ctx, f.Handle().Name()); err != nil {
 		return err
 	}
 	return f.Commit()
@@ -122,13 +121,13 @@ func (u *Unmerge) restore(ctx context.Context, w *writer, f *os.File, plan resto
 // A sumObserver sums up the chunks of a file.
 type sumObserver []record.Sum
 
-// chunk implements observer.
-func (o sumObserver) chunk(start int64, data []byte, _ []*fragment) error {
-	for at := 0; at < len(data); at += record.PieceBytes {
-		o[(start+int64(at))/record.PieceBytes] = record.SumPiece(data[at:min(at+record.PieceBytes, len(data))])
-	}
-	return nil
+// sides implements observer.
+func (o sumObserver) sides(start int64, data []byte) []side {
+	return []side{{data: data, sums: o[start/record.PieceBytes:]}}
 }
+
+// chunk implements observer.
+func (o sumObserver) chunk(int64, int, []*fragment) error { return nil }
 
 func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 	d, err := publish.CreateDir(out, u.options.Force)
@@ -145,22 +144,25 @@ func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 	if err := u.writeOthers(d); err != nil {
 		return err
 	}
-	if err := u.merged.Unchanged(); err != nil {
+	if err := u.checkMerged(ctx); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := u.checkBindings(ctx, d.Path("")); err != nil {
+		return err
 	}
 	return d.Commit()
 }
 
 func (u *Unmerge) writeShard(ctx context.Context, d *publish.Dir, w *writer, f restoredFile) error {
 	d.Expect(f.name, f.size)
-	if f.copyOf != "" { // whose digest was compared
+	if f.copyOf != nil {
+		if err := f.copyOf.checkAll(ctx); err != nil {
+			return err
+		}
 		if err := os.MkdirAll(filepath.Dir(d.Path(f.name)), 0o777); err != nil {
 			return err
 		}
-		_, err := publish.CopyFileContext(ctx, d.Path(f.name), f.copyOf, u.progress)
+		_, err := publish.CopyFileContext(ctx, d.Path(f.name), f.copyOf.file.Path(), u.progress)
 		return err
 	}
 	file, err := d.Create(f.name)
@@ -175,6 +177,20 @@ func (u *Unmerge) writeShard(ctx context.Context, d *publish.Dir, w *writer, f r
 		return err
 	}
 	return file.Close()
+}
+
+// checkMerged compares what was not used of the merged files, and refuses files
+// that changed meanwhile.
+func (u *Unmerge) checkMerged(ctx context.Context) error {
+	for _, f := range u.intact {
+		if err := f.checkAll(ctx); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return u.merged.Unchanged()
 }
 
 // writeOthers writes the files beside the weights.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -20,14 +21,17 @@ type segment struct {
 	offset int64
 	size   int64
 	raw    []byte
+	check  func(from, to int64) error // nil, or called before bytes [from, to) of raw are used
 	change *change
 	read   func(dst []byte, from int64) error // nil, or gives the bytes from an offset of the segment
 }
 
-// An observer sees every chunk of a file before it is written, with what is to
-// be recorded of it. It is called by several goroutines, in any order.
+// An observer sees every chunk of a file: sides returns what is summed up while
+// it is made, and chunk gets what is to be recorded of it before it is written.
+// Both are called by several goroutines, in any order.
 type observer interface {
-	chunk(start int64, data []byte, fragments []*fragment) error
+	sides(start int64, data []byte) []side
+	chunk(start int64, length int, fragments []*fragment) error
 }
 
 // chunkBytes is what one worker computes and writes at once. Files are cut at
@@ -113,6 +117,7 @@ type worker struct {
 	c64    *computer[float64]
 	buffer []byte
 
+	sides     []side      // of the chunk in work
 	fragments []*fragment // of the chunk in work
 	scratch   []byte      // the beginning of a block before the chunk
 }
@@ -129,7 +134,10 @@ func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStat
 	if !found {
 		first--
 	}
-	k.fragments = nil
+	k.fragments, k.sides = nil, nil
+	if k.w.observer != nil {
+		k.sides = k.w.observer.sides(start, buffer)
+	}
 	guard := mmap.Guard(func() {
 		for _, s := range segments[first:] {
 			if s.offset >= end || err != nil {
@@ -137,29 +145,26 @@ func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStat
 			}
 			from, to := max(start, s.offset), min(end, s.offset+s.size)
 			dst := buffer[from-start : to-start]
-			if s.read != nil {
+			switch {
+			case s.change != nil:
+				parts = append(parts, partStats{change: s.change})
+				err = k.compute(dst, int(from-start), &s, from-s.offset, &parts[len(parts)-1].stats)
+			case s.read != nil:
 				err = s.read(dst, from-s.offset)
-				continue
+			default:
+				err = k.copy(dst, int(from-start), &s, from-s.offset)
 			}
-			if s.change == nil {
-				copy(dst, s.raw[from-s.offset:to-s.offset])
-				continue
+			if err == nil {
+				k.made(int(to - start))
 			}
-			p := partStats{change: s.change}
-			k.record(nil)
-			if s.change.recorded {
-				k.fragments = append(k.fragments, &fragment{change: s.change})
-				k.record(k.fragments[len(k.fragments)-1])
-			}
-			err = k.fill(dst, s.change, from-s.offset, to-s.offset, &p.stats)
-			parts = append(parts, p)
 		}
+		k.made(math.MaxInt)
 	})
 	if err = errors.Join(err, guard); err != nil {
 		return nil, err
 	}
 	if k.w.observer != nil {
-		if err := k.w.observer.chunk(start, buffer, k.fragments); err != nil {
+		if err := k.w.observer.chunk(start, len(buffer), k.fragments); err != nil {
 			return nil, err
 		}
 	}
@@ -168,6 +173,40 @@ func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStat
 	}
 	k.w.progress(end - start)
 	return parts, nil
+}
+
+// compute fills dst, which is at an offset of the chunk, with the bytes of a
+// changed segment from first on.
+func (k *worker) compute(dst []byte, at int, seg *segment, first int64, s *Stats) error {
+	k.record(nil)
+	if seg.change.recorded {
+		k.fragments = append(k.fragments, &fragment{change: seg.change})
+		k.record(k.fragments[len(k.fragments)-1])
+	}
+	defer k.unfollow()
+	if len(seg.change.replaced) == 0 { // or rows are put in their place in the end
+		k.follow(at)
+	}
+	return k.fill(dst, seg.change, first, first+int64(len(dst)), s)
+}
+
+// copyBytes is how much is copied before it is summed up.
+const copyBytes = 128 << 10
+
+// copy fills dst, which is at an offset of the chunk, with the bytes of a
+// segment from first on, as they are.
+func (k *worker) copy(dst []byte, at int, seg *segment, first int64) error {
+	if seg.check != nil {
+		if err := seg.check(first, first+int64(len(dst))); err != nil {
+			return err
+		}
+	}
+	for src := seg.raw[first:]; len(dst) > 0; {
+		n := copy(dst[:min(copyBytes, len(dst))], src)
+		dst, src, at = dst[n:], src[n:], at+n
+		k.made(at)
+	}
+	return nil
 }
 
 // fill computes bytes [first, last) of a changed tensor. A chunk may begin or
@@ -189,6 +228,7 @@ func (k *worker) fill(dst []byte, ch *change, first, last int64, s *Stats) error
 		}
 	}
 	if tail := last - first - whole; tail > 0 {
+		k.unfollow()
 		var one Stats
 		element := make([]byte, width)
 		if err := k.elements(element, ch, last/width, last/width+1, &one); err != nil {
@@ -204,8 +244,12 @@ func (k *worker) fill(dst []byte, ch *change, first, last int64, s *Stats) error
 // is recorded elsewhere.
 func (k *worker) partial(dst []byte, ch *change, i, head int64) (int, error) {
 	var uncounted Stats
-	defer k.record(k.c32.fragment)
+	defer func(f *fragment, finished func(int)) {
+		k.record(f)
+		k.c32.finished, k.c64.finished = finished, finished
+	}(k.c32.fragment, k.c32.finished)
 	k.record(nil)
+	k.unfollow()
 	element := make([]byte, ch.to().Bits()/8)
 	if err := k.elements(element, ch, i, i+1, &uncounted); err != nil {
 		return 0, err

@@ -25,6 +25,11 @@ import (
 //go:embed adapter-v1.md
 var Text string
 
+// AnnexA is annex-a-record.md.
+//
+//go:embed annex-a-record.md
+var AnnexA string
+
 // Schema is the JSON Schema of adapter_config.json.
 //
 //go:embed adapter-config.schema.json
@@ -41,9 +46,11 @@ type Vector struct {
 	Warn    []rule.ID // warnings of an input that is accepted
 	Input   string    // file or folder in the vector's folder
 	Base    string    // the base to hold it against, or ""
+	Merged  string    // of a record: the merged checkpoint, or ""
+	Adapter string    // of a record: the adapter that was merged
 	Profile string    // the program that is to serve it, or ""
 	Deep    bool      // the fault is in the values, not in the header
-	Output  string    // of a merge: the SHA-256 of the merged file
+	Output  string    // of a merge or a record: the SHA-256 of the merged or restored file
 	Comment string    // what is special about the input
 	Extend  []Extent  // files that are too big to be stored
 
@@ -121,6 +128,10 @@ func (v *Vector) set(key, value string) error {
 		v.Input = value
 	case "base":
 		v.Base = value
+	case "merged":
+		v.Merged = value
+	case "adapter":
+		v.Adapter = value
 	case "profile":
 		v.Profile = value
 	case "deep":

@@ -2,9 +2,10 @@ package train
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/internal/text"
@@ -35,17 +36,26 @@ func describe(base *checkpoint.Checkpoint) (*model.Desc, error) {
 	return model.Describe(config.Value)
 }
 
-// fingerprint identifies the base by the names, dtypes, shapes and first
-// bytes of its tensors.
-func fingerprint(base *checkpoint.Checkpoint) string {
-	const most = 4096 // bytes of each tensor
+// fingerprint identifies the base by the names, dtypes, shapes and digests of
+// its tensors, which up to workers goroutines read.
+func fingerprint(base *checkpoint.Checkpoint, workers int) string {
+	names := base.Names()
+	digests := make([][sha256.Size]byte, len(names))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range max(workers, 1) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(names)); i = next.Add(1) - 1 {
+				shard, t, _ := base.Lookup(names[i])
+				digests[i] = sha256.Sum256(base.Bytes(shard, t))
+			}
+		})
+	}
+	wg.Wait()
 	h := sha256.New()
-	for _, name := range base.Names() {
-		shard, t, _ := base.Lookup(name)
-		b := base.Bytes(shard, t)
-		fmt.Fprintf(h, "%q %s %v %d\n", name, t.DType, t.Shape, len(b))
-		h.Write(b[:min(most, len(b))])
-		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(b))))
+	for i, name := range names {
+		_, t, _ := base.Lookup(name)
+		fmt.Fprintf(h, "%q %s %v %x\n", name, t.DType, t.Shape, digests[i])
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

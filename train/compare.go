@@ -4,7 +4,9 @@ import (
 	"math"
 	"slices"
 
+	"github.com/loratool/loratool/train/internal/backend/cpu"
 	"github.com/loratool/loratool/train/internal/data"
+	"github.com/loratool/loratool/train/internal/model"
 )
 
 // An Agreement says how far the logits of two models are apart.
@@ -25,10 +27,12 @@ const (
 )
 
 // Compare holds the logits of a model against those of the trained one in
-// memory, on the first samples. Rows of a model that differ in nothing differ
-// by 0.
+// memory, on the first samples, without rounding activations where both are on
+// the processor. Rows of a model that differ in nothing differ by 0.
 func (t *Trainer) Compare(other *Model) (Agreement, error) {
 	var a Agreement
+	defer exact(t.m)()
+	defer exact(other.m)()
 	for _, q := range t.samples[:min(probeSamples, len(t.samples))] {
 		n := min(len(q.Tokens), probeTokens)
 		b := data.NewBatch(data.Sequence{Tokens: q.Tokens[:n], Learn: q.Learn[:n]})
@@ -45,6 +49,16 @@ func (t *Trainer) Compare(other *Model) (Agreement, error) {
 		}
 	}
 	return a, nil
+}
+
+// exact makes a model on the processor exact until undo is called.
+func exact(m *model.Model) (undo func()) {
+	b, ok := m.Backend().(*cpu.Backend)
+	if !ok {
+		return func() {}
+	}
+	before := b.SetExact(true)
+	return func() { b.SetExact(before) }
 }
 
 func (a *Agreement) row(want, got []float32) {

@@ -16,7 +16,8 @@ type Device struct {
 	CUDA        bool
 	GPU         int    // its number
 	BLAS        string // path of cuBLAS; "": looked for, "none": a slow kernel in its place
-	TensorCores bool   // products with BF16 weights in BF16, with float32 sums
+	TensorCores bool   // GPU: products with BF16 weights in BF16, with float32 sums
+	Exact       bool   // processor: products with BF16 weights in float32, without rounding activations to BF16
 }
 
 func (d Device) options() cuda.Options {
@@ -29,7 +30,9 @@ func (d Device) open(desc *model.Desc, o *Options, base *checkpoint.Checkpoint) 
 		if err := enoughMemory(desc, o, base); err != nil {
 			return nil, err
 		}
-		return cpu.New(o.Workers), nil
+		b := cpu.New(o.Workers)
+		b.SetExact(d.Exact)
+		return b, nil
 	}
 	b, info, err := cuda.New(d.options())
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 
@@ -37,7 +38,7 @@ type stamp struct {
 func identify(t *Trainer) identity {
 	o := t.o
 	o.Workers, o.StopAt, o.SaveEvery, o.EvalEvery = 0, 0, 0, 0 // these do not change the result
-	return identity{1, o, fingerprint(t.base), digest(t.samples)}
+	return identity{2, o, fingerprint(t.base, t.o.Workers), digest(t.samples)}
 }
 
 // parts returns the matrices of the state by name.
@@ -67,7 +68,7 @@ func (t *Trainer) SaveState(path string) error {
 		return err
 	}
 	if err := safetensors.Write(f.Handle(), list, map[string]string{stateKey: string(text)}); err != nil {
-		return publish.Explain(err, path, -1)
+		return publish.Explain(err, filepath.Dir(path), -1)
 	}
 	return f.Commit()
 }

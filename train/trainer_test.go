@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/train/internal/data"
 )
@@ -94,6 +95,7 @@ func checkReload(t *testing.T, tr *Trainer, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer exact(tr.m)() // as Load is
 	want, err := (&Model{tr.m}).Logits(tokens)
 	if err != nil {
 		t.Fatal(err)
@@ -144,9 +146,40 @@ func TestResumeRefuses(t *testing.T) {
 	if err := other.Resume(state); err == nil || !strings.Contains(err.Error(), "other samples") {
 		t.Errorf("other samples: error %v", err)
 	}
+	if err := changedBase(t).Resume(state); err == nil || !strings.Contains(err.Error(), "another base") {
+		t.Errorf("another base: error %v", err)
+	}
 	if err := tr.Resume("../testdata/stories260k/base/model.safetensors"); err == nil || !strings.Contains(err.Error(), "not the state") {
 		t.Errorf("a model: error %v", err)
 	}
+}
+
+// changedBase returns a trainer on the base with its last byte changed.
+func changedBase(t *testing.T) *Trainer {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../testdata/stories260k/base")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "model.safetensors")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)-1] ^= 1
+	if err := os.WriteFile(path, raw, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	base, err := checkpoint.Open(dir, checkpoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { base.Close() })
+	tr, err := New(base, pattern(30), nil, quick(LoRA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
 }
 
 func TestRunStops(t *testing.T) {

@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/json"
+	"maps"
 	"strconv"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -15,6 +16,9 @@ type WriteOptions struct {
 	Base   string // name of the base, for the config
 	Force  bool
 	Inputs []string // files and folders that the output must not touch
+	// Notes returns what else the header of an adapter is to say, such as its
+	// binding to the base. May be nil.
+	Notes func(*adapter.Adapter) (map[string]string, error)
 }
 
 // Write writes what was trained: LoRA as a PEFT adapter, the other methods as
@@ -29,7 +33,15 @@ func (t *Trainer) Write(path string, o WriteOptions) error {
 		"loratool_steps": strconv.Itoa(t.step),
 	}
 	if t.o.Method == LoRA {
-		return dialect.WritePEFT(path, t.adapter(o.Base), dialect.WriteOptions{Metadata: meta, Inputs: o.Inputs, Force: o.Force})
+		a := t.adapter(o.Base)
+		if o.Notes != nil {
+			notes, err := o.Notes(a)
+			if err != nil {
+				return err
+			}
+			maps.Copy(meta, notes)
+		}
+		return dialect.WritePEFT(path, a, dialect.WriteOptions{Metadata: meta, Inputs: o.Inputs, Force: o.Force})
 	}
 	return dialect.WriteTrained(path, t.trained(o.Base), dialect.WriteOptions{Metadata: meta, Inputs: o.Inputs, Force: o.Force})
 }

@@ -27,7 +27,7 @@ func (o *deviceOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.device, "device", "cpu", "`device`: cpu, or cuda by loratool-cuda")
 	f.IntVar(&o.gpu, "gpu", 0, "`number` of the GPU (cuda)")
 	f.StringVar(&o.cublas, "cublas", "", "`path` of libcublas, or none for a slow kernel in its place (cuda; default: looked for)")
-	f.StringVar(&o.precision, "precision", "f32", "`dtype` of products with BF16 weights: f32, or bf16 on tensor cores with float32 sums (cuda)")
+	f.StringVar(&o.precision, "precision", "", "`dtype` of products with BF16 weights: bf16, with activations rounded and float32 sums, or f32 (default: bf16 on the CPU, f32 on a GPU)")
 }
 
 // parse turns the flags into a device. Other flags of a device that is not
@@ -36,17 +36,17 @@ func (o *deviceOptions) parse(set func(string) bool) (train.Device, error) {
 	switch {
 	case o.device != "cpu" && o.device != "cuda":
 		return train.Device{}, usagef("--device %q: expected cpu or cuda", o.device)
-	case o.precision != "f32" && o.precision != "bf16":
+	case o.precision != "" && o.precision != "f32" && o.precision != "bf16":
 		return train.Device{}, usagef("--precision %q: expected f32 or bf16", o.precision)
 	case o.device == "cuda":
 		return train.Device{CUDA: true, GPU: o.gpu, BLAS: o.cublas, TensorCores: o.precision == "bf16"}, nil
 	}
-	for _, name := range [...]string{"gpu", "cublas", "precision"} {
+	for _, name := range [...]string{"gpu", "cublas"} {
 		if set(name) {
 			return train.Device{}, usagef("--%s has no effect without --device cuda", name)
 		}
 	}
-	return train.Device{}, nil
+	return train.Device{Exact: o.precision == "f32"}, nil
 }
 
 // elsewhere reports whether another binary must run the command.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/train"
 	"github.com/loratool/loratool/train/corpus"
 )
@@ -33,7 +34,7 @@ func newGenerateCmd() *cobra.Command {
 		Short:      "Continue a text with a base and an adapter, to see what was learned",
 		SuggestFor: []string{"run", "sample", "complete", "chat"},
 		Long: `generate continues a prompt with a base, or with an adapter on it, unmerged.
-It runs on the CPU in float32, takes the most likely token each time unless
+It runs on the CPU, with BF16 weights as training does, takes the most likely token each time unless
 --temperature is given, and stops at the end of the text, after --max-tokens,
 or when the base has no room left. The base is a folder with config.json and
 tokenizer.json, of a model that can be trained (see loratool train --help).
@@ -141,14 +142,16 @@ func (g *generator) file(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lines := json.NewEncoder(g.stdout)
-	lines.SetEscapeHTML(false)
 	for _, p := range prompts {
 		r, err := g.report(ctx, p)
 		if err != nil {
 			return err
 		}
-		if err := lines.Encode(r); err != nil {
+		line, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		if _, err := g.stdout.Write(append(text.EscapeJSON(line), '\n')); err != nil {
 			return err
 		}
 	}

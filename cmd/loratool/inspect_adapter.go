@@ -185,7 +185,7 @@ func (r *adapterReport) rest(a *adapter.Adapter) {
 }
 
 func (r *adapterReport) print(w io.Writer, o inspectOptions) {
-	fmt.Fprintf(w, "  type        %s (%s%s)\n", text.Quote(r.Type), r.Dialect, prefixed(" ", r.Writer))
+	fmt.Fprintf(w, "  type        %s (%s%s)\n", text.Quote(r.Type), r.Dialect, prefixedName(" ", r.Writer))
 	if r.Base != "" {
 		fmt.Fprintf(w, "  base        %s\n", text.Quote(r.Base))
 	}
@@ -258,6 +258,9 @@ func (r *adapterReport) spectra(w io.Writer) {
 // terminalOf says what a writer can show.
 func terminalOf(w io.Writer) text.HeatMapOptions {
 	o := text.HeatMapOptions{}
+	if r, ok := w.(*results); ok {
+		w = r.Writer
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return o
@@ -275,6 +278,14 @@ func prefixed(prefix, s string) string {
 		return ""
 	}
 	return prefix + s
+}
+
+// prefixedName is prefixed for text from a file.
+func prefixedName(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + text.Quote(s)
 }
 
 func dtypeList(counts map[string]int) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -197,6 +198,8 @@ func (o mergeOptions) parse() (p parsedMerge, err error) {
 // fits checks options that mean something for a folder only, or a file.
 func (o mergeOptions) fits(base *checkpoint.Checkpoint) error {
 	switch {
+	case base.Dir() == "" && strings.HasSuffix(o.output, "/"):
+		return usagef("-o %q: the base is one file, and so is the output; name it without a slash at the end", o.output)
 	case base.Dir() == "" && o.shardSize != "":
 		return usagef("--max-shard-size: the base is one file, and so is the output; give the base as a folder")
 	case base.Dir() != "" && strings.HasSuffix(o.output, ".safetensors"):
@@ -239,9 +242,15 @@ func parseDType(s string) (dtype.DType, error) {
 	return d, nil
 }
 
+// printJSON writes v as JSON that a terminal can print.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(text.EscapeJSON(b.Bytes()))
+	return err
 }

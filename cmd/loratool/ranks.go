@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -14,6 +14,7 @@ import (
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/lowrank"
+	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/merge/compose"
 )
@@ -144,9 +145,36 @@ func metadataOf(a *adapter.Adapter) map[string]string {
 	return a.Notes.Metadata()
 }
 
-// keepsTargets reports whether out has the modules of in, all of them.
+// keepsTargets reports whether out has the modules of in, all of them: by path
+// and depth, because those that PEFT nests have no names in the file.
 func keepsTargets(in, out *adapter.Adapter) bool {
-	return slices.EqualFunc(in.Modules, out.Modules, func(x, y *adapter.Module) bool { return x.Name() == y.Name() && x.Depth == y.Depth })
+	type place struct {
+		path  string
+		depth int
+	}
+	rest := map[place]bool{}
+	for _, m := range in.Modules {
+		rest[place{m.Path, m.Depth}] = true
+	}
+	for _, m := range out.Modules {
+		delete(rest, place{m.Path, m.Depth})
+	}
+	return len(rest) == 0 && len(in.Modules) == len(out.Modules)
+}
+
+// checkReport refuses a report that could not be written at the end, before the
+// work.
+func checkReport(path string, force bool, inputs []string) error {
+	if path == "" {
+		return nil
+	}
+	if err := publish.Alias(path, inputs...); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(path); err == nil && !force {
+		return fmt.Errorf("output %q: %w", path, fs.ErrExist)
+	}
+	return nil
 }
 
 // readWeights reads the file of --weights for n adapters.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/binding"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/text"
@@ -86,7 +88,7 @@ func runTrain(ctx context.Context, o trainOptions, stdout, stderr io.Writer) err
 	if err := o.checkOutput(); err != nil {
 		return err
 	}
-	t, err := o.prepare(base, stderr)
+	t, err := o.prepare(ctx, base, stderr)
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,8 @@ func runTrain(ctx context.Context, o trainOptions, stdout, stderr io.Writer) err
 		fmt.Fprintf(stderr, "loratool: stopped after step %d of %d; %s goes on with --resume\n", done, all, text.Quote(o.state()))
 		return nil
 	}
-	if err := t.Write(o.output, train.WriteOptions{Base: idOf(o.base), Force: o.force, Inputs: o.inputs()}); err != nil {
+	notes := func(a *adapter.Adapter) (map[string]string, error) { return bound(ctx, a, base, binding.Options{}) }
+	if err := t.Write(o.output, train.WriteOptions{Base: idOf(o.base), Force: o.force, Inputs: o.inputs(), Notes: notes}); err != nil {
 		return err
 	}
 	proof, err := o.prove(ctx, t, base)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/loratool/loratool/internal/publish"
 	pages "github.com/loratool/loratool/internal/report"
@@ -48,7 +49,7 @@ func (o *trainOptions) writePage(r *trainReport) error {
 	}
 	defer f.Abort()
 	if _, err := f.Handle().Write(p.Bytes()); err != nil {
-		return publish.Explain(err, o.page(), -1)
+		return publish.Explain(err, filepath.Dir(o.page()), -1)
 	}
 	return f.Commit()
 }

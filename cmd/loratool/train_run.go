@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/loratool/loratool/format/binding"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/internal/text"
@@ -34,7 +35,7 @@ func (o *trainOptions) samples(base *checkpoint.Checkpoint, path string) (*corpu
 }
 
 // prepare makes the trainer and says what was done to the samples.
-func (o *trainOptions) prepare(base *checkpoint.Checkpoint, stderr io.Writer) (*train.Trainer, error) {
+func (o *trainOptions) prepare(ctx context.Context, base *checkpoint.Checkpoint, stderr io.Writer) (*train.Trainer, error) {
 	samples, err := o.samples(base, o.data)
 	if err != nil {
 		return nil, err
@@ -61,18 +62,21 @@ func (o *trainOptions) prepare(base *checkpoint.Checkpoint, stderr io.Writer) (*
 	case o.resume:
 		err = t.Resume(o.state())
 	case o.Init == "adapter":
-		err = o.begin(t)
+		err = o.begin(ctx, base, t)
 	}
 	return t, err
 }
 
-// begin starts from the values of an adapter.
-func (o *trainOptions) begin(t *train.Trainer) error {
+// begin starts from the values of an adapter, which may be bound to a base.
+func (o *trainOptions) begin(ctx context.Context, base *checkpoint.Checkpoint, t *train.Trainer) error {
 	a, err := openAdapter(o.init)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
+	if err := binding.Check(ctx, a.Adapter, base, binding.Options{}); err != nil {
+		return err
+	}
 	return t.Begin(a)
 }
 

@@ -185,6 +185,10 @@ func SortRegistered(modules []*Module) {
 	})
 }
 
+// Registered reports whether it is known in which order a module registers a
+// parameter of this name and others.
+func Registered(param string) bool { return slices.Contains(registration, param) }
+
 func (r *resolver) assign(path string, modules []*Module) error {
 	params, err := r.registered(modules[0])
 	if err != nil {

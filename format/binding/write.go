@@ -3,16 +3,13 @@ package binding
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/note"
-	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/mmap"
 	"github.com/loratool/loratool/internal/publish"
@@ -112,7 +109,7 @@ func write(ctx context.Context, out string, f *dialect.File, base *checkpoint.Ch
 		return err
 	}
 	defer d.Abort()
-	if err := copyOthers(ctx, d, folder, filepath.Base(f.Weights.Path())); err != nil {
+	if err := dialect.CopyBeside(ctx, d, folder, filepath.Base(f.Weights.Path())); err != nil {
 		return err
 	}
 	w, err := d.Create(dialect.WeightsName)
@@ -140,30 +137,3 @@ func write(ctx context.Context, out string, f *dialect.File, base *checkpoint.Ch
 	}
 	return d.Commit()
 }
-
-// copyOthers copies the other files of the adapter's folder: config,
-// tokenizer, card. Folders in it, such as checkpoints, are not copied.
-func copyOthers(ctx context.Context, d *publish.Dir, folder, weights string) error {
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := e.Name()
-		info, err := os.Stat(filepath.Join(folder, name))
-		if name == weights || name == "adapter_model.bin" || err != nil || !info.Mode().IsRegular() {
-			continue
-		}
-		if info.Size() > maxOther {
-			return &rule.Unsupported{File: folder, What: fmt.Sprintf("file %q of %d bytes beside an adapter", name, info.Size()), Hint: "move it elsewhere first"}
-		}
-		if _, err := publish.CopyFileContext(ctx, d.Path(name), filepath.Join(folder, name), nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// maxOther bounds the files that are copied along: no config or tokenizer is
-// this big, but a checkpoint beside the adapter is.
-const maxOther = 256 << 20

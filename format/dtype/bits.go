@@ -2,6 +2,7 @@ package dtype
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/bits"
 )
@@ -26,6 +27,7 @@ type Grid struct {
 	rebias   uint64  // what shifted magnitudes of normal values lack to float64 bits
 	normal   uint64  // the smallest normal magnitude
 	normal64 uint64  // its float64 bits
+	limit64  uint64  // how many float64 bits are from there to the largest finite value
 	scale    float64 // value of the magnitude 1
 	inverse  float64 // of scale
 	most     int64   // the largest magnitude
@@ -38,8 +40,9 @@ func (d DType) Grid() Grid {
 	if l.mantissa == 52 {
 		panic("dtype: no grid of F64")
 	}
-	e := l.emin - l.mantissa
-	return Grid{shift: l.shift(), rebias: l.rebias(), normal: 1 << uint(l.mantissa), normal64: l.rebias() + 1<<52, scale: pow2(e), inverse: pow2(-e), most: int64(l.max)}
+	e, normal := l.emin-l.mantissa, l.rebias()+1<<52
+	return Grid{shift: l.shift(), rebias: l.rebias(), normal: 1 << uint(l.mantissa), normal64: normal,
+		limit64: l.max<<l.shift() + l.rebias() - normal + 1, scale: pow2(e), inverse: pow2(-e), most: int64(l.max)}
 }
 
 // Value returns the value of a magnitude.
@@ -75,6 +78,57 @@ func (g *Grid) Floor(x float64) int64 {
 	return g.down(math.Abs(x))
 }
 
+// Within returns the first and the last ordinal of the values from low to high,
+// both of which may be wrong by e, and whether that changes neither.
+func (g *Grid) Within(low, high, e float64) (first, last int64, ok bool) {
+	if g.Spans(low-e, high+e) {
+		first, last = g.CeilNormal(low-e), g.FloorNormal(high+e)
+		return first, last, first == g.CeilNormal(low+e) && last == g.FloorNormal(high-e)
+	}
+	first, last = g.Ceil(low-e), g.Floor(high+e)
+	return first, last, first == g.Ceil(low+e) && last == g.Floor(high-e)
+}
+
+// Spans reports whether two numbers lie between the smallest positive normal
+// and the largest finite value, where CeilNormal and FloorNormal are Ceil and
+// Floor.
+func (g *Grid) Spans(low, high float64) bool {
+	return max(math.Float64bits(low)-g.normal64, math.Float64bits(high)-g.normal64) < g.limit64
+}
+
+// CeilNormal is Ceil without a jump, for numbers that Spans.
+func (g *Grid) CeilNormal(x float64) int64 {
+	return int64((math.Float64bits(x) - g.rebias + (1<<(g.shift&63) - 1)) >> (g.shift & 63))
+}
+
+// FloorNormal is Floor without a jump, for numbers that Spans.
+func (g *Grid) FloorNormal(x float64) int64 {
+	return int64((math.Float64bits(x) - g.rebias) >> (g.shift & 63))
+}
+
+// Normal reports whether a magnitude is finite and above the smallest normal
+// one.
+func (g *Grid) Normal(magnitude uint64) bool { return magnitude-g.normal-1 < uint64(g.most)-g.normal }
+
+// Around returns the numbers halfway between a magnitude and its neighbours;
+// zero has none below.
+func (g *Grid) Around(magnitude uint64) (low, high float64) {
+	if magnitude > g.normal {
+		return g.AroundNormal(magnitude)
+	}
+	if magnitude > 0 {
+		low = g.After(magnitude - 1)
+	}
+	return low, g.After(magnitude)
+}
+
+// AroundNormal is Around for a magnitude above the smallest normal one.
+func (g *Grid) AroundNormal(magnitude uint64) (low, high float64) {
+	bits := magnitude<<(g.shift&63) + g.rebias
+	half := uint64(1) << ((g.shift - 1) & 63)
+	return math.Float64frombits(bits - half), math.Float64frombits(bits + half)
+}
+
 // up rounds a positive number away from zero, down toward it.
 func (g *Grid) up(x float64) int64 {
 	u := math.Float64bits(x)
@@ -92,12 +146,32 @@ func (g *Grid) down(x float64) int64 {
 	return min(int64((u-g.rebias)>>(g.shift&63)), g.most)
 }
 
-// Coarser appends to dst the indices of the elements, of those at a and b in
-// order, for which the exponent of the next smaller magnitude than a's is
+// Coarser sets bit i mod 16 of set[i/16] for the elements i, of those at a and b
+// in order, for which the exponent of the next smaller magnitude than a's is
 // below the exponent of b, or a is zero. Where it is not, a's neighbours are as
 // far away as the values around b lie apart, or farther. A and b are values of
-// one Float dtype; what is not finite counts as if exponents went on.
-func (d DType) Coarser(dst []int32, a, b []byte) []int32 {
+// one Float dtype; what is not finite counts as if exponents went on. Set has a
+// bit for each element.
+func (d DType) Coarser(set []uint16, a, b []byte) {
+	n := len(a) / d.float().width
+	if len(b) != len(a) || len(set) != (n+block-1)/block {
+		panic(fmt.Sprintf("dtype: %d bytes, %d bytes and %d words", len(a), len(b), len(set)))
+	}
+	d.coarserBy(best(), set, a, b)
+}
+
+func (d DType) coarserBy(k *kernels, set []uint16, a, b []byte) {
+	l := d.float()
+	at := 0
+	if whole := len(a) / (2 * block) * block; l.width == 2 && k.coarser16 != nil && whole > 0 {
+		k.coarser16(whole, &set[0], &a[0], &b[0], uint16((l.sign-1)>>uint(l.mantissa)<<uint(l.mantissa)))
+		at = whole
+	}
+	d.coarser(set[at/block:], a[at*l.width:], b[at*l.width:])
+}
+
+// coarser is Coarser by 64 bits.
+func (d DType) coarser(set []uint16, a, b []byte) {
 	l := d.float()
 	var one, exponent, sign uint64
 	for at := 0; at < 8; at += l.width {
@@ -105,9 +179,9 @@ func (d DType) Coarser(dst []int32, a, b []byte) []int32 {
 		sign |= l.sign << (8 * at)
 		exponent |= (l.sign - 1) >> uint(l.mantissa) << uint(l.mantissa) << (8 * at)
 	}
-	lanes := int32(8 / l.width)
+	lanes := 8 / l.width
 	width := bits.TrailingZeros(uint(8 * l.width)) // of a lane, as a shift
-	x, y, at := a, b[:len(a)], int32(0)
+	x, y, at := a, b[:len(a)], 0
 	for ; len(x) >= 32 && len(y) >= 32; x, y, at = x[32:], y[32:], at+4*lanes {
 		// The sign bits are set, so that no lane borrows from the next; that of
 		// the difference stays where the exponent is not below.
@@ -120,15 +194,15 @@ func (d DType) Coarser(dst []int32, a, b []byte) []int32 {
 		}
 		for k, r := range [4]uint64{r0, r1, r2, r3} {
 			for r ^= sign; r != 0; r &= r - 1 {
-				dst = append(dst, at+int32(k)*lanes+int32(bits.TrailingZeros64(r)>>width))
+				i := at + k*lanes + bits.TrailingZeros64(r)>>width
+				set[i/block] |= 1 << (i % block)
 			}
 		}
 	}
-	for i := int(at); i < len(a)/l.width; i++ {
+	for i := at; i < len(a)/l.width; i++ {
 		x, y := d.Bits64(a, i)&(l.sign-1), d.Bits64(b, i)
 		if e := exponent & (l.sign - 1); x == 0 || (x-1)&e < y&e {
-			dst = append(dst, int32(i))
+			set[i/block] |= 1 << (i % block)
 		}
 	}
-	return dst
 }

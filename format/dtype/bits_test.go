@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// TestCoarser compares the lanes with the definition, for all pairs of FP8 and
-// random ones of the others.
+// TestCoarser compares every implementation with the definition, for random
+// values, zeros and powers of two.
 func TestCoarser(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	for _, d := range []DType{F8_E4M3, F8_E5M2, F16, BF16, F32, F64} {
 		l := d.float()
-		for n := range 70 {
+		for n := range 150 {
 			a, b := make([]byte, n*l.width), make([]byte, n*l.width)
-			var want []int32
+			want := make([]uint16, (n+15)/16)
 			for i := range n {
 				x, y := r.Uint64()>>(64-d.Bits()), r.Uint64()>>(64-d.Bits())
 				if i%5 == 0 {
@@ -32,11 +32,17 @@ func TestCoarser(t *testing.T) {
 				}
 				mx, my := x&(l.sign-1), y&(l.sign-1)
 				if mx == 0 || (mx-1)>>uint(l.mantissa) < my>>uint(l.mantissa) {
-					want = append(want, int32(i))
+					want[i/16] |= 1 << (i % 16)
 				}
 			}
-			if got := d.Coarser(nil, a, b); !slices.Equal(got, want) {
-				t.Fatalf("%v, %d elements: got %v, want %v", d, n, got, want)
+			for _, k := range all() {
+				got := make([]uint16, (n+15)/16)
+				if n > 0 {
+					got[0], want[0] = 1, want[0]|1 // what is set stays
+				}
+				if d.coarserBy(k, got, a, b); !slices.Equal(got, want) {
+					t.Fatalf("%v, %s, %d elements: got %x, want %x", d, k.name, n, got, want)
+				}
 			}
 		}
 	}
@@ -70,6 +76,38 @@ func TestGrid(t *testing.T) {
 		}
 		if inf := math.Inf(1); g.Ceil(inf) != int64(most)+1 || g.Floor(inf) != int64(most) || g.Ceil(-inf) != -int64(most)-1 {
 			t.Fatalf("%v: infinity", d)
+		}
+	}
+}
+
+// TestGridWithin compares the fast way with Ceil and Floor, around powers of
+// two, zero and the largest values.
+func TestGridWithin(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for _, d := range []DType{F8_E4M3, F8_E5M2, F16, BF16, F32} {
+		g := d.Grid()
+		for range 20000 {
+			m := r.Uint64N(d.MaxMagnitude() + 1)
+			if r.IntN(2) == 0 {
+				m = m >> uint(d.float().mantissa) << uint(d.float().mantissa)
+			}
+			low, high := g.Around(m)
+			wantLow := 0.0
+			if m > 0 {
+				wantLow = g.After(m - 1)
+			}
+			if low != wantLow || high != g.After(m) {
+				t.Fatalf("%v: around %#x %g and %g, want %g and %g", d, m, low, high, wantLow, g.After(m))
+			}
+			delta := (r.Float64()*4 - 2) * (high - low)
+			e := math.Abs(delta) * math.Ldexp(1, -r.IntN(40))
+			low, high = low-delta, high-delta
+			first, last, ok := g.Within(low, high, e)
+			wantFirst, wantLast := g.Ceil(low-e), g.Floor(high+e)
+			wantOK := wantFirst == g.Ceil(low+e) && wantLast == g.Floor(high-e)
+			if first != wantFirst || last != wantLast || ok != wantOK {
+				t.Fatalf("%v: from %g to %g ± %g: %d to %d, %v, want %d to %d, %v", d, low, high, e, first, last, ok, wantFirst, wantLast, wantOK)
+			}
 		}
 	}
 }

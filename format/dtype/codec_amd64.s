@@ -977,3 +977,41 @@ done:
 	VZEROUPPER
 	MOVQ    DX, changed+56(FP)
 	RET
+
+// func coarser16AVX2(n int, set *uint16, a *byte, b *byte, exponent uint16)
+// Requires: AVX, AVX2
+TEXT ·coarser16AVX2(SB), NOSPLIT, $0-34
+	MOVQ         n+0(FP), AX
+	MOVQ         set+8(FP), DX
+	MOVQ         a+16(FP), BX
+	MOVQ         b+24(FP), SI
+	MOVL         $0x7fff7fff, CX
+	VMOVD        CX, X0
+	VPBROADCASTD X0, Y2
+	MOVWLZX      exponent+32(FP), CX
+	VMOVD        CX, X0
+	VPBROADCASTW X0, Y0
+	VPCMPEQW     Y3, Y3, Y3
+	VPXOR        Y3, Y2, Y1
+	VPOR         Y1, Y0, Y1
+	XORQ         CX, CX
+
+loop:
+	CMPQ         CX, AX
+	JGE          done
+	VPAND        (BX)(CX*2), Y2, Y4
+	VPADDW       Y3, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPAND        (SI)(CX*2), Y0, Y5
+	VPCMPGTW     Y4, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X4
+	VPACKSSWB    X4, X5, X4
+	VPMOVMSKB    X4, DI
+	ORW          DI, (DX)
+	ADDQ         $0x02, DX
+	ADDQ         $+16, CX
+	JMP          loop
+
+done:
+	VZEROUPPER
+	RET

@@ -231,3 +231,12 @@ func addRoundBF16AVX2(n int, dst *byte, src *byte, d *float32, e float32, doubtf
 //
 //go:noescape
 func addRoundF16AVX2(n int, dst *byte, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)
+
+// coarser16AVX2 computes, for n a multiple of 16, little-endian values and any alignment,
+//
+//	for i in 0…n-1:
+//		x, y = a16[i] & 0x7fff, b16[i] & exponent
+//		if x == 0 or (x-1)&exponent < y: bit i mod 16 of set[i/16] = 1
+//
+//go:noescape
+func coarser16AVX2(n int, set *uint16, a *byte, b *byte, exponent uint16)

@@ -20,6 +20,7 @@ type kernels struct {
 	encode32F8   func(n int, dst *byte, src *float32, c *uint32)
 	addRoundBF16 addRound
 	addRoundF16  addRound
+	coarser16    func(n int, set *uint16, a, b *byte, exponent uint16)
 }
 
 // addRound is the form of the kernels of AddRound32.

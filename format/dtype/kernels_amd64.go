@@ -18,6 +18,7 @@ var avx2 = kernels{
 	encode32F8:   encode32F8AVX2,
 	addRoundBF16: addRoundBF16AVX2,
 	addRoundF16:  addRoundF16AVX2,
+	coarser16:    coarser16AVX2,
 }
 
 var avx512 = kernels{
@@ -32,6 +33,7 @@ var avx512 = kernels{
 	encode32F8:   encode32F8AVX512,
 	addRoundBF16: addRoundBF16AVX512,
 	addRoundF16:  addRoundF16AVX512,
+	coarser16:    coarser16AVX2,
 }
 
 // best returns the fastest implementation that the processor has and GODEBUG

@@ -5,12 +5,14 @@
 package normalize
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/binding"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
@@ -81,6 +83,7 @@ type normalizer struct {
 	p       *validate.Profile
 	o       Options
 	scaling float64           // that every module is to have; 0: its own
+	alpha   float64           // that every module is to have, whatever its rank; 0: no such
 	rank    int               // that every module is to have; 0: its own
 	widen   bool              // factors become F32
 	source  []*adapter.Module // of the adapter, split
@@ -94,10 +97,15 @@ func own(m *adapter.Module) float64 { return m.Scaling() / m.Multiplicity }
 // choose decides which scaling and rank all modules get: the most common
 // scaling, so that most factors stay as they are, and the largest rank.
 func (n *normalizer) choose() {
+	alphas := n.p.Limited("PF006") && n.p.RanksFromTensors
 	count, best := map[float64]int{}, 1.0
 	for _, m := range n.source {
 		n.rank = max(n.rank, m.Rank)
-		if s := own(m); s > 0 {
+		s := own(m)
+		if alphas {
+			s = alphaFor(s, m.Rank)
+		}
+		if s > 0 {
 			if count[s]++; count[s] > count[best] || count[s] == count[best] && s < best {
 				best = s
 			}
@@ -110,6 +118,8 @@ func (n *normalizer) choose() {
 	switch {
 	case n.p.Limited("PF019"):
 		n.scaling = 1
+	case alphas:
+		n.alpha = best
 	case n.p.Limited("PF006"):
 		n.scaling = best
 	}
@@ -121,12 +131,23 @@ func (n *normalizer) choose() {
 	n.widen = n.widen && slices.ContainsFunc(n.source, func(m *adapter.Module) bool { return m.B.DType.Bits() < 32 })
 }
 
+// target is the scaling that a module is to have.
+func (n *normalizer) target(m *adapter.Module) float64 {
+	switch {
+	case n.alpha != 0:
+		return n.alpha / float64(max(m.Rank, n.rank))
+	case n.scaling != 0:
+		return n.scaling
+	}
+	return own(m)
+}
+
 // factor is what B is multiplied with.
 func (n *normalizer) factor(m *adapter.Module) float64 {
-	if n.scaling == 0 || own(m) == n.scaling {
-		return 1
+	if s := n.target(m); own(m) != s {
+		return own(m) / s
 	}
-	return own(m) / n.scaling
+	return 1
 }
 
 // module makes the module of the output.
@@ -155,10 +176,10 @@ func (n *normalizer) module(m *adapter.Module) error {
 		pad(&c, n.rank)
 		n.report.Padded++
 	}
-	if s := own(m); n.scaling != 0 || n.p.Limited("PF007") || c.Rank != m.Rank {
-		if n.scaling != 0 {
-			s = n.scaling
-		}
+	switch s := n.target(m); {
+	case n.alpha != 0:
+		c.Rule, c.Alpha = adapter.AlphaOverRank, n.alpha
+	case n.scaling != 0 || n.p.Limited("PF007") || c.Rank != m.Rank:
 		c.Rule, c.Alpha = adapter.AlphaOverRank, alphaFor(s, c.Rank)
 	}
 	n.modules = append(n.modules, &c)
@@ -232,19 +253,35 @@ func (n *normalizer) write() error {
 	if broken := n.p.Broken(n.f, &a); broken != nil {
 		return &rule.Unsupported{File: n.f.Source, Rule: broken.Rule, What: fmt.Sprintf("for %s, %v", n.p.Program, broken.Err), Hint: rule.Cure(broken.Rule)}
 	}
-	metadata := map[string]string{}
-	for _, p := range n.f.Weights.Header().Metadata() {
-		if p.Key != note.KeyTensors && p.Key != note.KeyModules { // they are of the old factors
-			metadata[p.Key] = p.Value
-		}
+	metadata, err := n.binding(&a)
+	if err != nil {
+		return err
 	}
-	targets := n.f.Field("target_modules")
-	err := dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, KeepTargets: n.report.Added+n.report.Split == 0 && targets != "" && targets != "null",
+	err = dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, From: n.f, KeepTargets: n.keepsTargets(),
 		Metadata: metadata, Inputs: []string{n.f.Source}, Force: n.o.Force})
 	if err != nil {
 		return err
 	}
 	return n.readBack()
+}
+
+// keepsTargets reports whether target_modules may stay as it is.
+func (n *normalizer) keepsTargets() bool {
+	targets := n.f.Field("target_modules")
+	return n.report.Added+n.report.Split == 0 && targets != "" && targets != "null" && !(n.p.ListTargets && strings.HasPrefix(targets, `"`))
+}
+
+// binding binds what is written to the base, where other modules than before
+// are bound to it.
+func (n *normalizer) binding(a *adapter.Adapter) (map[string]string, error) {
+	if n.o.Base == nil || !n.f.Bound() || n.report.Added+n.report.Split == 0 {
+		return nil, nil
+	}
+	if err := binding.Check(context.Background(), n.f.Adapter, n.o.Base, binding.Options{}); err != nil {
+		return nil, err
+	}
+	weights, err := binding.Compute(context.Background(), a, n.o.Base, binding.Options{})
+	return (&note.Notes{Base: weights}).Metadata(), err
 }
 
 // readBack makes sure that what a reader gets is what was proven.

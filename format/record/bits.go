@@ -9,19 +9,18 @@ import (
 // Bits is a growing run of bits, the first in the lowest bit of the first
 // byte. The zero value is empty.
 type Bits struct {
-	Bytes []byte // whole bytes
-	tail  uint64 // the bits after them
-	n     uint   // how many, at most 7 between calls
+	Bytes []byte // all of them after Finish; before, the bits of tail come after
+	tail  uint64
+	n     uint // bits of tail, at most 63 between calls
 }
 
-// Put appends the n low bits of v, at most 56.
+// Put appends v, which has n bits, at most 56.
 func (b *Bits) Put(v uint64, n uint) {
 	b.tail |= v << b.n
-	b.n += n
-	for b.n >= 8 {
-		b.Bytes = append(b.Bytes, byte(b.tail))
-		b.tail >>= 8
-		b.n -= 8
+	if b.n += n; b.n >= 64 {
+		b.Bytes = binary.LittleEndian.AppendUint64(b.Bytes, b.tail)
+		b.n -= 64
+		b.tail = v >> (n - b.n)
 	}
 }
 
@@ -33,23 +32,21 @@ func (b *Bits) Reset() { *b = Bits{Bytes: b.Bytes[:0]} }
 
 // Append appends the first n bits of src, whose other bits are zero.
 func (b *Bits) Append(src []byte, n int) {
-	if b.n == 0 {
-		b.Bytes = append(b.Bytes, src[:n/8]...)
-	} else {
-		for _, x := range src[:n/8] {
-			b.Put(uint64(x), 8)
-		}
+	for ; n >= 32; src, n = src[4:], n-32 {
+		b.Put(uint64(binary.LittleEndian.Uint32(src)), 32)
 	}
-	if n%8 > 0 {
-		b.Put(uint64(src[n/8]), uint(n%8))
+	for ; n > 0; src, n = src[1:], n-8 {
+		b.Put(uint64(src[0]), uint(min(n, 8)))
 	}
 }
 
 // Finish fills the last byte with zeros and returns all bytes.
 func (b *Bits) Finish() []byte {
-	if b.n > 0 {
-		b.Put(0, 8-b.n)
+	for n := (b.n + 7) / 8; n > 0; n-- {
+		b.Bytes = append(b.Bytes, byte(b.tail))
+		b.tail >>= 8
 	}
+	b.tail, b.n = 0, 0
 	return b.Bytes
 }
 
@@ -103,18 +100,12 @@ func NewBitReader(src []byte) BitReader { return BitReader{src: src} }
 
 // take returns the next n bits, at most 32.
 func (r *BitReader) take(n uint) uint64 {
-	for r.n < n {
-		if len(r.src) == 0 {
+	if r.n < n {
+		r.fill()
+		if r.n < n {
 			r.fail = true
 			return 0
 		}
-		if len(r.src) >= 4 && r.n <= 32 {
-			r.acc |= uint64(binary.LittleEndian.Uint32(r.src)) << r.n
-			r.src, r.n = r.src[4:], r.n+32
-			continue
-		}
-		r.acc |= uint64(r.src[0]) << r.n
-		r.src, r.n = r.src[1:], r.n+8
 	}
 	v := r.acc & (1<<n - 1)
 	r.acc >>= n
@@ -122,8 +113,24 @@ func (r *BitReader) take(n uint) uint64 {
 	return v
 }
 
+// fill reads on, so that there are 32 bits at least, or all.
+func (r *BitReader) fill() {
+	if len(r.src) >= 4 {
+		r.acc |= uint64(binary.LittleEndian.Uint32(r.src)) << r.n
+		r.src, r.n = r.src[4:], r.n+32
+		return
+	}
+	for len(r.src) > 0 && r.n <= 56 {
+		r.acc |= uint64(r.src[0]) << r.n
+		r.src, r.n = r.src[1:], r.n+8
+	}
+}
+
 // Index reads what PutIndex wrote. Its errors are for Err.
 func (r *BitReader) Index(last uint64) uint64 {
+	if last == 1 {
+		return r.take(1)
+	}
 	if last == math.MaxUint64 {
 		low := r.take(32)
 		return low | r.take(32)<<32

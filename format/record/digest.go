@@ -19,11 +19,27 @@ type Sum [8]byte
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// A Summer sums up a piece part by part. The zero value has seen nothing.
+type Summer struct{ castagnoli, ieee uint32 }
+
+// Add goes on with the next bytes of the piece.
+func (s *Summer) Add(part []byte) {
+	s.castagnoli = crc32.Update(s.castagnoli, castagnoli, part)
+	s.ieee = crc32.Update(s.ieee, crc32.IEEETable, part)
+}
+
+// Sum returns the check sum of what was added.
+func (s *Summer) Sum() (sum Sum) {
+	binary.LittleEndian.PutUint32(sum[:], s.castagnoli)
+	binary.LittleEndian.PutUint32(sum[4:], s.ieee)
+	return sum
+}
+
 // SumPiece returns the check sum of a piece.
-func SumPiece(piece []byte) (s Sum) {
-	binary.LittleEndian.PutUint32(s[:], crc32.Checksum(piece, castagnoli))
-	binary.LittleEndian.PutUint32(s[4:], crc32.ChecksumIEEE(piece))
-	return s
+func SumPiece(piece []byte) Sum {
+	var s Summer
+	s.Add(piece)
+	return s.Sum()
 }
 
 // Join puts sums one after the other.
@@ -37,22 +53,18 @@ func Join(sums []Sum) []byte {
 
 // Digest returns the digest of a file: the SHA-256 of the sums of its pieces,
 // in hexadecimal.
-func Digest(sums []Sum) string {
-	d := sha256.Sum256(Join(sums))
+func Digest(sums []Sum) string { return DigestOf(Join(sums)) }
+
+// DigestOf is Digest of sums that are joined.
+func DigestOf(joined []byte) string {
+	d := sha256.Sum256(joined)
 	return hex.EncodeToString(d[:])
 }
 
 // Pieces returns the number of pieces of a file of so many bytes.
 func Pieces(size int64) int { return int((size + PieceBytes - 1) / PieceBytes) }
 
-// FirstDifference returns the first of the sums that is not the one joined, or
-// −1.
-func FirstDifference(sums []Sum, joined []byte) int {
-	const n = len(Sum{})
-	for i := range sums {
-		if string(sums[i][:]) != string(joined[i*n:(i+1)*n]) {
-			return i
-		}
-	}
-	return -1
+// Is reports whether s is sum i of those joined.
+func (s Sum) Is(joined []byte, i int) bool {
+	return string(s[:]) == string(joined[i*len(s):(i+1)*len(s)])
 }

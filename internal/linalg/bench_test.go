@@ -76,7 +76,7 @@ func benchmarkMul[T Float](b *testing.B, i isa, m, n, k int) {
 	p.pack(i, random[T](k, n, 2))
 	b.ReportAllocs()
 	for b.Loop() {
-		p.mul(c, x, 0, false)
+		p.mul(c, x, 0, 0, false)
 	}
 	gflops(b, m, n, k)
 }

@@ -1,11 +1,6 @@
 package linalg
 
-import (
-	"math"
-
-	"gonum.org/v1/gonum/blas/blas64"
-	"gonum.org/v1/gonum/lapack/lapack64"
-)
+import "math"
 
 // wideCols is how many columns of float32 matrices are converted to float64 at
 // once.
@@ -54,16 +49,18 @@ func transform(m Mat[float64], y Mat[float32]) {
 // and keeps their span: twice y ← L⁻¹·y with L·Lᵀ = y·yᵀ in float64 (CholeskyQR2,
 // Yamamoto et al. 2015). Where y is too near to a dependence for that, its rows
 // are replaced by those of a Householder QR, which completes the span to y.Rows
-// dimensions. Y has at least as many columns as rows.
-func Orthonormalize(y Mat[float32]) {
+// dimensions, in directions that mean nothing; then it returns false. Y has at
+// least as many columns as rows.
+func Orthonormalize(y Mat[float32]) (independent bool) {
 	for range 2 {
 		inverse, ok := choleskyInverse(gramOf(y, y))
 		if !ok {
 			householder(y)
-			return
+			return false
 		}
 		transform(inverse, y)
 	}
+	return true
 }
 
 // leastPivot is the smallest pivot, relative to a diagonal of ones, with which
@@ -129,10 +126,9 @@ func invertLower(l, scale []float64) Mat[float64] {
 // householder replaces the rows of y by orthonormal ones whose span contains
 // theirs, scaled to a largest element of 1 so that no square underflows.
 func householder(y Mat[float32]) {
-	b, m := y.Rows, y.Cols
-	a := blas64.General{Rows: m, Cols: b, Stride: b, Data: make([]float64, m*b)}
-	for i := range b {
-		row := y.Data[i*y.RowStride:][:m]
+	a := newDense(y.Cols, y.Rows)
+	for i := range y.Rows {
+		row := y.Data[i*y.RowStride:][:y.Cols]
 		largest := 0.0
 		for _, x := range row {
 			largest = max(largest, math.Abs(float64(x)))
@@ -141,30 +137,36 @@ func householder(y Mat[float32]) {
 			largest = 1
 		}
 		for j, x := range row {
-			a.Data[j*b+i] = float64(x) / largest
+			a.Data[j*y.Rows+i] = float64(x) / largest
 		}
 	}
-	tau, work := make([]float64, b), make([]float64, 64*b)
-	lapack64.Geqrf(a, tau, work, len(work))
-	lapack64.Orgqr(a, tau, work, len(work))
-	for i := range b {
-		row := y.Data[i*y.RowStride:][:m]
+	q, unit := newDense(y.Cols, y.Rows), newDense(y.Rows, y.Rows)
+	for i := range y.Rows {
+		unit.Data[i*y.Rows+i] = 1
+	}
+	NewQR(a).Mul(q, unit)
+	for i := range y.Rows {
+		row := y.Data[i*y.RowStride:][:y.Cols]
 		for j := range row {
-			row[j] = float32(a.Data[j*b+i])
+			row[j] = float32(q.Data[j*y.Rows+i])
 		}
 	}
 }
 
 // projectOut computes Y ← Y − (Y·Qᵀ)·Q: it takes the span of the orthonormal
-// rows of q out of the rows of y.
-func projectOut(y, q Mat[float32]) {
+// rows of q out of the rows of y. It returns the squared lengths of what it
+// took.
+func projectOut(y, q Mat[float32]) []float64 {
+	taken := make([]float64, y.Rows)
 	if q.Rows == 0 {
-		return
+		return taken
 	}
 	c := gramOf(y, q)
 	minus := Dense(make([]float32, len(c.Data)), c.Rows, c.Cols)
 	for i, x := range c.Data {
 		minus.Data[i] = float32(-x)
+		taken[i/c.Cols] += float64(x * x)
 	}
 	Gemm(y, minus, q, true)
+	return taken
 }

@@ -112,9 +112,21 @@ func (s step[T]) mulPacked(c Mat[T], a []T, k int, b panels[T]) {
 				tile(s.isa, h, k, &ap[0], &bp[0], &c.Data[r*c.RowStride+from-b.col0], c.RowStride, s.accumulate)
 				continue
 			}
+			if 2*(to-from) == nr && from == p*nr && r+h <= c.Rows && narrowTile(s.isa, h, k, ap, bp, c.Data[r*c.RowStride+from-b.col0:], c.RowStride, s.accumulate) {
+				continue
+			}
 			s.mulEdge(c.View(r, from-b.col0, min(h, c.Rows-r), to-from), h, from-p*nr, ap, bp)
 		}
 	}
+}
+
+// narrowTile computes the first half of the columns of a tile where i has a
+// kernel for that, such as for products with the 16 rows of a low-rank factor.
+func narrowTile[T Float](i isa, rows, k int, a, b, c []T, ldc int, accumulate bool) (done bool) {
+	if !narrow[T]() {
+		return false
+	}
+	return narrow32(i, rows, k, &asFloat32(a)[0], &asFloat32(b)[0], &asFloat32(c)[0], ldc, accumulate)
 }
 
 // mulEdge computes a tile of h rows that C holds only in part, in the space

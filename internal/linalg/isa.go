@@ -7,25 +7,36 @@ const (
 	generic isa = iota
 	avx2
 	avx512
+
+	// Of products of bfloat16 values only, see ProductsBF16: the values
+	// widened to float32, or in pairs.
+	genericFlush
+	avx2Flush
+	avx512Flush
+	avx512Pairs
 )
 
-var isaNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512"}
+var isaNames = [...]string{
+	generic: "generic", avx2: "avx2", avx512: "avx512",
+	genericFlush: "generic", avx2Flush: "avx2", avx512Flush: "avx512", avx512Pairs: "avx512bf16",
+}
 
 // String returns the name that [Kernel] reports.
 func (i isa) String() string { return isaNames[i] }
 
-// Kernel names the implementation in use: "avx512", "avx2" or "generic". It
-// follows the processor, GODEBUG (cpu.avx512f=off, cpu.avx2=off) and the
-// build tag noasm.
-func Kernel() string { return best().String() }
+// Kernel names the implementation in use: "avx512bf16", which is avx512 but
+// for products of bfloat16 values, "avx512", "avx2" or "generic". It follows
+// the processor, GODEBUG (cpu.avx512bf16=off, cpu.avx512f=off, cpu.avx2=off)
+// and the build tag noasm.
+func Kernel() string { return bestBF16().String() }
 
 // shape returns the size of the largest tile of C that i computes at once:
 // mr rows, nr columns.
 func shape[T Float](i isa) (mr, nr int) {
 	switch i {
-	case avx512:
+	case avx512, avx512Flush, avx512Pairs:
 		mr, nr = 12, 16
-	case avx2:
+	case avx2, avx2Flush:
 		mr, nr = 6, 8
 	default:
 		return 4, 8
@@ -42,9 +53,9 @@ func shape[T Float](i isa) (mr, nr int) {
 func (i isa) tileRows(rows int) int {
 	full, step := 4, 4
 	switch i {
-	case avx512:
+	case avx512, avx512Flush, avx512Pairs:
 		full, step = 12, 4
-	case avx2:
+	case avx2, avx2Flush:
 		full, step = 6, 2
 	}
 	return min(full, (rows+step-1)/step*step)

@@ -24,6 +24,21 @@ func best() isa {
 	return avx512
 }
 
+// bestBF16 is best for products of bfloat16 values. The flushing kernels and
+// those that round and widen are there for each of best's.
+func bestBF16() isa {
+	switch best() {
+	case generic:
+		return genericFlush
+	case avx2:
+		return avx2Flush
+	}
+	if !cpu.X86.HasAVX512BF16 {
+		return avx512Flush
+	}
+	return avx512Pairs
+}
+
 // tile32 runs the assembly kernel of i for a tile of rows rows.
 func tile32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
 	switch {
@@ -40,8 +55,44 @@ func tile32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
 	case i == avx2 && rows == 2:
 		tile2x16f32AVX2(k, a, b, c, ldc, accumulate)
 	default:
+		tileBF16(i, rows, k, a, b, c, ldc, accumulate)
+	}
+}
+
+// tileBF16 runs the assembly kernel of i for products of bfloat16 values.
+func tileBF16(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
+	switch {
+	case i == avx512Pairs && rows == 12:
+		tile12x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512Pairs && rows == 8:
+		tile8x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512Pairs && rows == 4:
+		tile4x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512Flush && rows == 12:
+		tile12x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512Flush && rows == 8:
+		tile8x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+	case i == avx512Flush && rows == 4:
+		tile4x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+	case i == avx2Flush && rows == 6:
+		tile6x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+	case i == avx2Flush && rows == 4:
+		tile4x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+	case i == avx2Flush && rows == 2:
+		tile2x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+	default:
 		panic("linalg: no such tile")
 	}
+}
+
+// narrow32 runs the assembly kernel of i for the first half of the columns of
+// a tile of rows rows, if there is one.
+func narrow32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) (done bool) {
+	if i != avx512 || rows != 12 {
+		return false
+	}
+	tile12x16f32AVX512(k, a, b, c, ldc, accumulate)
+	return true
 }
 
 // tile64 runs the assembly kernel of i for a tile of rows rows.
@@ -124,4 +175,37 @@ func update64(i isa, n int, w, merged, d *float64, p *partial[float64]) (changed
 		return update64AVX2(n, w, merged, d, &p.w2[0])
 	}
 	return updateGeneric(n, lanes64, w, merged, d, p)
+}
+
+// The first n elements, a multiple of 16, of the loops in bf16.go; 0 if there
+// is no assembly.
+
+func roundBF16Part(dst []byte, src []float32) (n int) {
+	if n = len(src) / 16 * 16; n == 0 || best() == generic {
+		return 0
+	}
+	roundBF16AVX2(n, &dst[0], &src[0])
+	return n
+}
+
+// interleavePart does whole panels of pairWidth.
+func interleavePart(dst []float32, stride int, low, high []byte) (n int) {
+	if n = len(low) / (2 * pairWidth) * pairWidth; n == 0 || best() == generic {
+		return 0
+	}
+	_, _ = dst[(n/pairWidth-1)*stride+pairWidth-1], high[2*n-1] // the assembly trusts the lengths
+	interleaveAVX2(n, &dst[0], stride, &low[0], &high[0])
+	return n
+}
+
+func widenBF16Part(dst []float32, src []byte, swapped bool) (n int) {
+	switch n = len(dst) / 16 * 16; {
+	case n == 0 || best() == generic:
+		return 0
+	case swapped:
+		widenSwappedAVX2(n, &dst[0], &src[0])
+	default:
+		widenAVX2(n, &dst[0], &src[0])
+	}
+	return n
 }

@@ -3,9 +3,9 @@ package linalg
 import "unsafe"
 
 // tileGeneric computes C[i,j] ← Σ_l a[l*rows+i]·b[l*nr+j] for i < rows and
-// j < nr, l ascending from 0 to k-1, starting from +0 or from C; row i of C
-// starts at c[i*ldc].
-func tileGeneric[T Float](rows, nr, k int, a, b, c *T, ldc int, accumulate bool) {
+// j < nr, l ascending from 0 to k-1, starting from +0 or from C, by fma; row
+// i of C starts at c[i*ldc].
+func tileGeneric[T Float](fma func(x, y, z T) T, rows, nr, k int, a, b, c *T, ldc int, accumulate bool) {
 	as := unsafe.Slice(a, k*rows)
 	bs := unsafe.Slice(b, k*nr)
 	cs := unsafe.Slice(c, (rows-1)*ldc+nr)
@@ -29,7 +29,10 @@ func tile[T Float](i isa, rows, k int, a, b, c *T, ldc int, accumulate bool) {
 	switch {
 	case i == generic:
 		_, nr := shape[T](generic)
-		tileGeneric(rows, nr, k, a, b, c, ldc, accumulate)
+		tileGeneric(fma[T], rows, nr, k, a, b, c, ldc, accumulate)
+	case i == genericFlush:
+		_, nr := shape[T](genericFlush)
+		tileGeneric(fmaFlush[T], rows, nr, k, a, b, c, ldc, accumulate)
 	case narrow[T]():
 		tile32(i, rows, k, (*float32)(unsafe.Pointer(a)), (*float32)(unsafe.Pointer(b)), (*float32)(unsafe.Pointer(c)), ldc, accumulate)
 	default:

@@ -6,7 +6,11 @@ import "unsafe"
 
 func best() isa { return generic }
 
+func bestBF16() isa { return genericFlush }
+
 func tile32(isa, int, int, *float32, *float32, *float32, int, bool) { panic("linalg: no assembly") }
+
+func narrow32(isa, int, int, *float32, *float32, *float32, int, bool) bool { return false }
 
 func tile64(isa, int, int, *float64, *float64, *float64, int, bool) { panic("linalg: no assembly") }
 
@@ -27,3 +31,9 @@ func update32(_ isa, n int, w, merged, d *float32, p *partial[float32]) (changed
 func update64(_ isa, n int, w, merged, d *float64, p *partial[float64]) (changed int) {
 	return updateGeneric(n, lanes64, w, merged, d, p)
 }
+
+func roundBF16Part([]byte, []float32) int { return 0 }
+
+func interleavePart([]float32, int, []byte, []byte) int { return 0 }
+
+func widenBF16Part([]float32, []byte, bool) int { return 0 }

@@ -258,6 +258,151 @@ func update64AVX2(n int, w *float64, merged *float64, d *float64, sums *float64)
 // peak64AVX2 does n rounds of 12 independent fused multiply-adds of registers.
 func peak64AVX2(n int)
 
+// tile12x16f32AVX512 computes
+//
+//	for i in 0…11, j in 0…15:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = fma(a[l*12+i], b[l*32+j], acc)
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile12x16f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile12x32f32PairsAVX512 computes
+//
+//	for i in 0…11, j in 0…31:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(high(a[l*12+i]), high(b[l*32+j]), acc))
+//			acc = flush(fma(low(a[l*12+i]), low(b[l*32+j]), acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile12x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile8x32f32PairsAVX512 computes
+//
+//	for i in 0…7, j in 0…31:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(high(a[l*8+i]), high(b[l*32+j]), acc))
+//			acc = flush(fma(low(a[l*8+i]), low(b[l*32+j]), acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile8x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile4x32f32PairsAVX512 computes
+//
+//	for i in 0…3, j in 0…31:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(high(a[l*4+i]), high(b[l*32+j]), acc))
+//			acc = flush(fma(low(a[l*4+i]), low(b[l*32+j]), acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile4x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile12x32f32FlushAVX512 computes
+//
+//	for i in 0…11, j in 0…31:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(a[l*12+i], b[l*32+j], acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile12x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile8x32f32FlushAVX512 computes
+//
+//	for i in 0…7, j in 0…31:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(a[l*8+i], b[l*32+j], acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile8x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile4x32f32FlushAVX512 computes
+//
+//	for i in 0…3, j in 0…31:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(a[l*4+i], b[l*32+j], acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile4x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile6x16f32FlushAVX2 computes
+//
+//	for i in 0…5, j in 0…15:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(a[l*6+i], b[l*16+j], acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile6x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile4x16f32FlushAVX2 computes
+//
+//	for i in 0…3, j in 0…15:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(a[l*4+i], b[l*16+j], acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile4x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile2x16f32FlushAVX2 computes
+//
+//	for i in 0…1, j in 0…15:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = flush(fma(a[l*2+i], b[l*16+j], acc))
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func tile2x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+
+// roundBF16AVX2 computes, for n a multiple of 16, little-endian and of any alignment,
+//
+//	for i in 0…n-1:
+//		dst16[i] = roundOne(src[i])
+//
+//go:noescape
+func roundBF16AVX2(n int, dst *byte, src *float32)
+
+// interleaveAVX2 computes, for n a multiple of 32, little-endian and of any alignment,
+//
+//	for i in 0…n-1:
+//		dst32[i/32*stride+i%32] = high16[i]<<16 | low16[i]
+//
+//go:noescape
+func interleaveAVX2(n int, dst *float32, stride int, low *byte, high *byte)
+
+// widenAVX2 computes, for n a multiple of 16, little-endian and of any alignment,
+//
+//	for i in 0…n-1:
+//		dst32[i] = src16[i]<<16
+//
+//go:noescape
+func widenAVX2(n int, dst *float32, src *byte)
+
+// widenSwappedAVX2 computes, for n a multiple of 16, little-endian and of any alignment,
+//
+//	for i in 0…n-1:
+//		dst32[i] = src16[i^1]<<16
+//
+//go:noescape
+func widenSwappedAVX2(n int, dst *float32, src *byte)
+
 // packEightAVX computes, for n a multiple of 8,
 //
 //	for k in 0…n-1, r in 0…7:

@@ -3,8 +3,7 @@ package linalg
 import (
 	"math"
 	"math/rand/v2"
-
-	"gonum.org/v1/gonum/mat"
+	"slices"
 )
 
 // A Krylov finds the leading singular values and vectors of a Source X by
@@ -37,8 +36,8 @@ type Krylov struct {
 	last   int       // of them, those of the last block
 	q, z   []float32 // size×rows and size×cols: Qᵀ and Qᵀ·X, by rows
 	gram   Mat[float64]
+	eigen  *Eigen
 	values []float64 // θ², descending
-	w      *mat.Dense
 }
 
 // NewKrylov returns an empty basis for x that grows by blocks of the given
@@ -76,7 +75,7 @@ func (k *Krylov) Grow() error {
 	}
 	y := Dense(make([]float32, b*k.rows), b, k.rows)
 	basis := Dense(k.q, k.size, k.rows)
-	for _, from := range []func(b int) Mat[float32]{k.start, k.random} {
+	for _, from := range []func(b int) Mat[float32]{k.start, func(b int) Mat[float32] { return k.random(b, k.cols) }} {
 		if err := k.forth(y, from(b)); err != nil {
 			return err
 		}
@@ -87,8 +86,7 @@ func (k *Krylov) Grow() error {
 		}
 	}
 	Orthonormalize(y)
-	projectOut(y, basis) // twice is enough (Kahan; Giraud et al. 2005)
-	Orthonormalize(y)
+	k.separate(y, basis)
 	z := Dense(make([]float32, b*k.cols), b, k.cols)
 	if err := k.back(z, y); err != nil {
 		return err
@@ -101,6 +99,31 @@ func (k *Krylov) Grow() error {
 // exhausted is the share of a new block's square, outside of the basis, below
 // which the block is rounding: float32 sums have relative errors of about 1e-7.
 const exhausted = 1e-10
+
+// separate makes the orthonormal rows of y orthogonal to the basis. Once is
+// enough for rows that lie outside of it for the most part (Kahan; Giraud et
+// al. 2005). What was exhausted has been completed by directions that may lie
+// inside: random ones take their place.
+func (k *Krylov) separate(y, basis Mat[float32]) {
+	const most, lost = 0.01, 0.5 // of a row's square inside of the basis
+	for range maxSeparations {
+		inside := projectOut(y, basis)
+		if Orthonormalize(y) && (len(inside) == 0 || slices.Max(inside) <= most) {
+			return
+		}
+		for i, square := range inside {
+			if square > lost {
+				copy(y.Data[i*y.Cols:(i+1)*y.Cols], k.random(1, y.Cols).Data)
+			}
+		}
+		projectOut(y, basis)
+		Orthonormalize(y)
+	}
+}
+
+// maxSeparations bounds the work on a degenerate block: each try leaves of what
+// is inside of the basis the rounding only.
+const maxSeparations = 8
 
 // forth computes Y ← P·Xᵀ, back Z ← Q·X, for the matrix worked on.
 func (k *Krylov) forth(y, p Mat[float32]) error {
@@ -117,9 +140,9 @@ func (k *Krylov) back(z, q Mat[float32]) error {
 	return LeftMul(k.workers, z, q, k.source)
 }
 
-// random returns b rows of random numbers.
-func (k *Krylov) random(b int) Mat[float32] {
-	p := Dense(make([]float32, b*k.cols), b, k.cols)
+// random returns rows of random numbers.
+func (k *Krylov) random(rows, cols int) Mat[float32] {
+	p := Dense(make([]float32, rows*cols), rows, cols)
 	for i := range p.Data {
 		p.Data[i] = bell(k.generator.Uint64())
 	}
@@ -138,7 +161,7 @@ func sumSquares(m Mat[float32]) (sum float64) {
 // start returns the rows to multiply by Xᵀ for the next block: those that the
 // last block gives, and random ones where it has fewer.
 func (k *Krylov) start(b int) Mat[float32] {
-	p := k.random(b)
+	p := k.random(b, k.cols)
 	if n := copy(p.Data, k.z[len(k.z)-min(b, k.last)*k.cols:]); n > 0 {
 		Orthonormalize(p)
 	}
@@ -174,17 +197,10 @@ func (k *Krylov) extend(b int, z Mat[float32]) {
 
 // ritz solves the eigenvalue problem of Z·Zᵀ = W·θ²·Wᵀ.
 func (k *Krylov) ritz() {
-	n := k.size
-	var eigen mat.EigenSym
-	if !eigen.Factorize(mat.NewSymDense(n, append([]float64(nil), k.gram.Data...)), true) {
-		panic("linalg: symmetric eigenvalues of finite numbers did not converge")
-	}
-	ascending := eigen.Values(nil)
-	k.w = new(mat.Dense)
-	eigen.VectorsTo(k.w)
-	k.values = make([]float64, n)
-	for i, v := range ascending {
-		k.values[n-1-i] = max(0, v)
+	k.eigen = NewEigen(k.gram)
+	k.values = make([]float64, k.size)
+	for i, v := range k.eigen.Values() {
+		k.values[i] = max(0, v)
 	}
 }
 
@@ -208,9 +224,9 @@ func (k *Krylov) triplets(r int, share float64) (left, right Mat[float32]) {
 	}
 	n := k.size
 	wt := Dense(make([]float32, r*n), r, n)
-	for i := range r {
-		for j := range n {
-			wt.Data[i*n+j] = float32(k.w.At(j, n-1-i))
+	if r > 0 {
+		for i, x := range k.eigen.Vectors(r).Data {
+			wt.Data[i] = float32(x)
 		}
 	}
 	left, right = Dense(make([]float32, r*k.rows), r, k.rows), Dense(make([]float32, r*k.cols), r, k.cols)

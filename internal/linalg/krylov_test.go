@@ -196,3 +196,38 @@ func ExampleKrylov() {
 	fmt.Printf("%.4f\n", k.Squares())
 	// Output: [9.0000 4.0000]
 }
+
+// TestKrylovDegenerate grows a basis beyond the rank of the matrix, of rows and
+// columns that are zero for the most part: what is completed must stay outside
+// of what is there.
+func TestKrylovDegenerate(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 9))
+	for _, elements := range []int{0, 1, 5, 20, 49, 120} {
+		for _, size := range [][2]int{{120, 64}, {64, 120}, {70, 70}} {
+			x := Dense(make([]float32, size[0]*size[1]), size[0], size[1])
+			wide := mat.NewDense(size[0], size[1], nil)
+			for range elements {
+				i, v := r.IntN(len(x.Data)), float32(r.NormFloat64()*1e-4)
+				x.Data[i] = v
+				wide.Set(i/size[1], i%size[1], float64(v))
+			}
+			var svd mat.SVD
+			svd.Factorize(wide, mat.SVDNone)
+			want := svd.Values(nil)
+			k := NewKrylov(InMemory(x), 24, 2, 1, 1)
+			for !k.Complete() {
+				if err := k.Grow(); err != nil {
+					t.Fatal(err)
+				}
+				if d := deviation(Dense(k.q, k.size, k.rows)); d > 1e-6 {
+					t.Errorf("%d elements in %v, %d vectors: the basis deviates from orthonormal by %g", elements, size, k.size, d)
+				}
+			}
+			for i, q := range k.Squares() {
+				if d := math.Abs(math.Sqrt(q) - want[i]); d > 1e-6*want[0] {
+					t.Errorf("%d elements in %v: σ%d = %v, want %v", elements, size, i+1, math.Sqrt(q), want[i])
+				}
+			}
+		}
+	}
+}

@@ -27,22 +27,34 @@ func (p *Packed[T]) pack(i isa, b Mat[T]) {
 // Mul computes C ← A·B[:, col0:col0+c.Cols]; see [Gemm] for the arithmetic.
 // C is m×c.Cols with ColStride 1, A is m×k with any strides. Mul does not
 // allocate once its pool is warm.
-func (p *Packed[T]) Mul(c, a Mat[T], col0 int) { p.mul(c, a, col0, false) }
+func (p *Packed[T]) Mul(c, a Mat[T], col0 int) { p.mul(c, a, p.allRows(a), col0, false) }
+
+// MulRows computes C ← A·B[row0:row0+a.Cols, :c.Cols]; see [Packed.Mul].
+func (p *Packed[T]) MulRows(c, a Mat[T], row0 int) { p.mul(c, a, row0, 0, false) }
 
 // MulAdd computes C ← C + A·B[:, col0:col0+c.Cols]; see [Packed.Mul].
-func (p *Packed[T]) MulAdd(c, a Mat[T], col0 int) { p.mul(c, a, col0, true) }
+func (p *Packed[T]) MulAdd(c, a Mat[T], col0 int) { p.mul(c, a, p.allRows(a), col0, true) }
 
-func (p *Packed[T]) mul(c, a Mat[T], col0 int, accumulate bool) {
+// allRows returns the first of all rows of B, and panics unless A has as many
+// columns.
+func (p *Packed[T]) allRows(a Mat[T]) int {
+	if a.Cols != p.k {
+		panic(fmt.Sprintf("linalg: %d columns for the product with %d rows", a.Cols, p.k))
+	}
+	return 0
+}
+
+func (p *Packed[T]) mul(c, a Mat[T], row0, col0 int, accumulate bool) {
 	c.checkOutput()
 	a.check()
-	if c.Rows != a.Rows || a.Cols != p.k || col0 < 0 || col0 > p.n-c.Cols {
-		panic(fmt.Sprintf("linalg: %d×%d matrix for the product of %d×%d and columns %d… of %d×%d",
-			c.Rows, c.Cols, a.Rows, a.Cols, col0, p.k, p.n))
+	if c.Rows != a.Rows || row0 < 0 || row0 > p.k-a.Cols || col0 < 0 || col0 > p.n-c.Cols {
+		panic(fmt.Sprintf("linalg: %d×%d matrix for the product of %d×%d and rows %d… and columns %d… of %d×%d",
+			c.Rows, c.Cols, a.Rows, a.Cols, row0, col0, p.k, p.n))
 	}
 	if c.Rows == 0 || c.Cols == 0 {
 		return
 	}
-	if p.k == 0 {
+	if a.Cols == 0 {
 		if !accumulate {
 			clearMat(c)
 		}
@@ -51,9 +63,9 @@ func (p *Packed[T]) mul(c, a Mat[T], col0 int, accumulate bool) {
 	s := getScratch[T]()
 	defer putScratch(s)
 	_, nr := shape[T](p.isa)
-	for k := 0; k < p.k; k += blockDepth {
-		kc := min(blockDepth, p.k-k)
-		b := panels[T]{data: p.panels[k*nr:], stride: p.k * nr, col0: col0}
+	for k := 0; k < a.Cols; k += blockDepth {
+		kc := min(blockDepth, a.Cols-k)
+		b := panels[T]{data: p.panels[(row0+k)*nr:], stride: p.k * nr, col0: col0}
 		st := step[T]{p.isa, s, accumulate || k > 0}
 		st.mul(c, a.View(0, k, a.Rows, kc), b)
 	}

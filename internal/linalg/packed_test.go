@@ -27,11 +27,25 @@ func testPacked[T Float](t *testing.T, i isa) {
 					got, want := output[T](s.m, w[1])
 					copyMat(got, before.View(0, w[0], s.m, w[1]))
 					copyMat(want, after.View(0, w[0], s.m, w[1]))
-					p.mul(got, a, w[0], accumulate)
+					p.mul(got, a, 0, w[0], accumulate)
 					sameBits(t, fmt.Sprint(s, layouts[layout].name, w, accumulate), got.Data, want.Data)
 				}
 			}
 		}
+	}
+}
+
+// Rows of B from any on are the product with that part of it.
+func TestPackedRows(t *testing.T) {
+	a, b := random[float32](13, 600, 1), random[float32](600, 50, 2)
+	var p Packed[float32]
+	p.Pack(b)
+	for _, r := range [][2]int{{0, 600}, {0, 64}, {64, 300}, {599, 1}, {600, 0}} {
+		got, want := output[float32](13, 50)
+		part := a.View(0, r[0], 13, r[1])
+		p.MulRows(got, part, r[0])
+		reference(want, part, b.View(r[0], 0, r[1], 50), false)
+		sameBits(t, fmt.Sprint(r), got.Data, want.Data)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// A Factor is a right-hand factor that is read block by block, such as one
+// A Factor is a factor of a product that is read block by block, such as one
 // that is decoded on the way.
 type Factor[T Float] struct {
 	Rows, Cols int
@@ -14,12 +14,14 @@ type Factor[T Float] struct {
 	// a matrix or in buf, which has rows·cols elements. It is called from
 	// several goroutines.
 	Block func(buf []T, i, j, rows, cols int) Mat[T]
+
+	pack func(dst []T, i, j, rows, cols int) // if not nil, packs a block in place of Block and packCols
 }
 
 // FactorOf returns m as a Factor.
 func FactorOf[T Float](m Mat[T]) Factor[T] {
 	m.check()
-	return Factor[T]{m.Rows, m.Cols, func(_ []T, i, j, rows, cols int) Mat[T] { return m.View(i, j, rows, cols) }}
+	return Factor[T]{Rows: m.Rows, Cols: m.Cols, Block: func(_ []T, i, j, rows, cols int) Mat[T] { return m.View(i, j, rows, cols) }}
 }
 
 // A Term is one product of [Products]: C ← A·B, or C ← C + A·B with Add.
@@ -32,6 +34,10 @@ type Term[T Float] struct {
 // maxLeft bounds the elements of the left-hand factor that are packed at a
 // time: 64 MB of float32.
 const maxLeft = 1 << 24
+
+// maxDepth bounds the columns of the left-hand factor that are packed at a
+// time, so that a deep one, such as logits, is read back from the cache.
+const maxDepth = 16 * blockDepth
 
 // unitCols is the widest strip of C that one goroutine computes at a time: a
 // block of B of that width (512 KB) stays in the second-level cache.
@@ -50,27 +56,35 @@ func Products[T Float](workers int, a Mat[T], terms ...Term[T]) {
 				t.C.Rows, t.C.Cols, a.Rows, a.Cols, t.B.Rows, t.B.Cols))
 		}
 	}
-	products(best(), workers, a, terms)
+	products(best(), workers, FactorOf(a), terms)
 }
 
-func products[T Float](i isa, workers int, a Mat[T], terms []Term[T]) {
+func products[T Float](i isa, workers int, a Factor[T], terms []Term[T]) {
 	mr, _ := shape[T](i)
-	rows := max(maxLeft/max(a.Cols, 1)/mr*mr, blockRows)
+	span := min(a.Cols, maxDepth)
+	rows := max(maxLeft/max(span, 1)/mr*mr, blockRows)
 	s := getScratch[T]()
 	defer putScratch(s)
 	for r := 0; r < a.Rows; r += rows {
 		n := min(rows, a.Rows-r)
-		l := left[T]{isa: i, rows: n, depth: a.Cols, data: grow(&s.a, roundUp(n, mr)*a.Cols)}
-		l.pack(workers, a.View(r, 0, n, a.Cols))
-		l.mul(workers, r, terms)
+		l := left[T]{isa: i, rows: n, data: grow(&s.a, roundUp(n, mr)*span)}
+		for {
+			l.depth = min(maxDepth, a.Cols-l.from)
+			l.pack(workers, a, r)
+			l.mul(workers, r, terms)
+			if l.from += l.depth; l.from >= a.Cols {
+				break
+			}
+		}
 	}
 }
 
-// left is a packed left-hand factor: for each block of blockDepth columns all
-// panels of rows.
+// left is a packed left-hand factor, or its depth columns from from on: for
+// each block of blockDepth columns all panels of rows.
 type left[T Float] struct {
 	isa         isa
 	rows, depth int
+	from        int
 	data        []T
 }
 
@@ -80,15 +94,18 @@ func (l *left[T]) block(r, rows, k, kc int) []T {
 	return l.data[roundUp(l.rows, mr)*k+r*kc:][:roundUp(rows, mr)*kc]
 }
 
-func (l *left[T]) pack(workers int, a Mat[T]) {
+// pack packs the rows of a from row0 on.
+func (l *left[T]) pack(workers int, a Factor[T], row0 int) {
 	mr, _ := shape[T](l.isa)
 	strip := 4 * mr
 	Parallel(workers, (l.rows+strip-1)/strip, func(u int) {
 		r := u * strip
 		rows := min(strip, l.rows-r)
+		s := getScratch[T]()
+		defer putScratch(s)
 		for k := 0; k < l.depth; k += blockDepth {
 			kc := min(blockDepth, l.depth-k)
-			packRows(l.block(r, rows, k, kc), l.isa, a.View(r, k, rows, kc))
+			packRows(l.block(r, rows, k, kc), l.isa, a.Block(grow(&s.b, rows*kc), row0+r, l.from+k, rows, kc))
 		}
 	})
 }
@@ -141,10 +158,13 @@ func (l *left[T]) unit(s *scratch[T], c Mat[T], t Term[T], u unit) {
 	_, nr := shape[T](l.isa)
 	for k := 0; k < l.depth; k += blockDepth {
 		kc := min(blockDepth, l.depth-k)
-		b := t.B.Block(grow(&s.a, kc*u.cols), k, u.col, kc, u.cols)
 		bp := panels[T]{data: grow(&s.b, roundUp(u.cols, nr)*kc), stride: kc * nr}
-		packCols(bp.data, nr, b)
-		step[T]{l.isa, s, t.Add || k > 0}.mulPacked(c, l.block(u.row, u.rows, k, kc), kc, bp)
+		if t.B.pack != nil {
+			t.B.pack(bp.data, l.from+k, u.col, kc, u.cols)
+		} else {
+			packCols(bp.data, nr, t.B.Block(grow(&s.a, kc*u.cols), l.from+k, u.col, kc, u.cols))
+		}
+		step[T]{l.isa, s, t.Add || l.from+k > 0}.mulPacked(c, l.block(u.row, u.rows, k, kc), kc, bp)
 	}
 }
 

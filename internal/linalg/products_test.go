@@ -28,7 +28,7 @@ func testProducts[T Float](t *testing.T, i isa) {
 			for n, b := range factors {
 				terms = append(terms, Term[T]{random[T](m.rows, b.Cols, 9), FactorOf(b), n >= 2})
 			}
-			products(i, workers, a, terms)
+			products(i, workers, FactorOf(a), terms)
 			for n, w := range want {
 				sameBits(t, fmt.Sprintf("%d×%d, term %d, %d workers", m.rows, m.depth, n, workers), terms[n].C.Data, w.Data)
 			}
@@ -36,11 +36,13 @@ func testProducts[T Float](t *testing.T, i isa) {
 	}
 }
 
-// A left-hand factor too large to be packed at once is cut into rows.
+// A left-hand factor too large to be packed at once is cut into rows and
+// columns.
 func TestProductsCut(t *testing.T) {
-	a, b := random[float32](300, 1, 1), random[float32](1, 3, 2)
-	a.Cols, a.ColStride, b.Rows, b.RowStride = maxLeft/200, 0, maxLeft/200, 0
-	got, want := Dense(make([]float32, 900), 300, 3), Dense(make([]float32, 900), 300, 3)
+	const rows, depth = maxLeft/maxDepth + 50, maxDepth + 100
+	a, b := random[float32](rows, 1, 1), random[float32](depth, 3, 2)
+	a.Cols, a.ColStride = depth, 0
+	got, want := Dense(make([]float32, 3*rows), rows, 3), Dense(make([]float32, 3*rows), rows, 3)
 	Products(2, a, Term[float32]{C: got, B: FactorOf(b)})
 	ParallelGemm(2, want, a, b, false)
 	sameBits(t, "cut", got.Data, want.Data)

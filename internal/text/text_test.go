@@ -1,8 +1,10 @@
 package text
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +116,20 @@ func checkpointNames(layers int) (names []string) {
 		}
 	}
 	return append(names, "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight")
+}
+
+func TestEscapeJSON(t *testing.T) {
+	for in, want := range map[string]string{
+		"{\n  \"a\": 1\n}\n":               "{\n  \"a\": 1\n}\n",
+		"\"\x7f\u009b\u202e\u200b\u00fc\"": `"\u007f\u009b\u202e\u200b\u00fc"`,
+		"\"\U0001f642\"":                   `"\ud83d\ude42"`,
+	} {
+		got := string(EscapeJSON([]byte(in)))
+		var a, b any
+		if got != want || json.Unmarshal([]byte(got), &a) != nil || json.Unmarshal([]byte(in), &b) != nil || !reflect.DeepEqual(a, b) {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
 }
 
 func TestNearest(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/lowrank"
 	"github.com/loratool/loratool/internal/mmap"
+	"github.com/loratool/loratool/internal/text"
 )
 
 // A Weighted is an adapter and its coefficient.
@@ -77,7 +78,14 @@ func newComposition(adapters []Weighted, o Options) (*composition, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &composition{adapters: adapters, options: o, rule: rule}
+	c := &composition{options: o, rule: rule}
+	for _, w := range adapters {
+		named, err := nameParameters(w.Adapter)
+		if err != nil {
+			return nil, err
+		}
+		c.adapters = append(c.adapters, Weighted{named, w.Weight})
+	}
 	if err := c.compatible(); err != nil {
 		return nil, err
 	}
@@ -193,5 +201,9 @@ func (c *composition) allocate(ctx context.Context) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lowrank.Allocate(limit-c.fixedBytes(), costs)
+	fixed := c.fixedBytes()
+	if limit <= fixed {
+		return nil, fmt.Errorf("a budget of %s is too small: names, and tensors without a rank, take %s", text.Bytes(limit), text.Bytes(fixed))
+	}
+	return lowrank.Allocate(limit-fixed, costs)
 }

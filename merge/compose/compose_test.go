@@ -134,6 +134,23 @@ func checkSum(t *testing.T, what string, out, x, y *adapter.Adapter, wx, wy floa
 	}
 }
 
+// TestExactOfNarrow: a part of a 16-bit adapter that is smaller than the
+// rounding of its other parts is a part all the same, where the result can hold
+// it.
+func TestExactOfNarrow(t *testing.T) {
+	x, y := makeAdapter(5, dtype.F16, spec{name: "q", out: 20, in: 16, rank: 3, alpha: 3}), makeAdapter(6, dtype.F32, spec{name: "q", out: 20, in: 16, rank: 2, alpha: 4})
+	values := x.Modules[0].A.Float64s()
+	for i := range 16 {
+		values[i] *= 1e-4
+	}
+	x.Modules[0].A = adapter.NewTensor(dtype.F16, []int{3, 16}, values)
+	out, _ := compose(t, Options{}, Weighted{x, 1}, Weighted{y, 1})
+	checkSum(t, "narrow", out, x, y, 1, 1)
+	if m := out.Modules[0]; m.Rank != 5 || m.A.DType != dtype.F32 {
+		t.Errorf("rank %d of %v, want 5 of F32", m.Rank, m.A.DType)
+	}
+}
+
 // TestAlgebra: the sum finds the rank that is left after terms cancel.
 func TestAlgebra(t *testing.T) {
 	x, y := pair()
@@ -362,6 +379,8 @@ func TestRefusals(t *testing.T) {
 	nan := makeAdapter(18, dtype.F32, one)
 	nan.Modules[0].A = adapter.NewTensor(dtype.F32, nan.Modules[0].A.Shape, append(make([]float64, 11), math.NaN()))
 	deep := makeAdapter(19, dtype.F32, spec{name: "q", out: 8, in: 6, rank: 3, alpha: 4})
+	biased := makeAdapter(20, dtype.F32, spec{name: "v", out: 8, in: 6, rank: 2, alpha: 4, bias: true})
+	embedding := makeAdapter(21, dtype.F32, spec{name: "tok", kind: adapter.Embedding, out: 8, in: 6, rank: 2, alpha: 4})
 	budget, _ := lowrank.ParseRule("budget=1MB")
 	for name, c := range map[string]struct {
 		options  Options
@@ -380,6 +399,7 @@ func TestRefusals(t *testing.T) {
 		"PEFT's ranks":              {Options{Method: Linear, Dialect: PEFT}, []Weighted{{a, 1}, {deep, 1}}, "rank 3"},
 		"budget of elements":        {Options{Method: TIES, Density: 0.5, Rank: &lowrank.Rules{Rule: budget}}, []Weighted{{a, 1}}, "budget"},
 		"auto of elements":          {Options{Method: TIES, Density: 0.5, Rank: &lowrank.Rules{Rule: lowrank.Auto()}}, []Weighted{{a, 1}}, "give a rank"},
+		"a bias beside embeddings":  {Options{}, []Weighted{{biased, 1}, {embedding, 1}}, "lora_bias"},
 		"glob":                      {Options{Skip: []string{"nothing"}}, []Weighted{{a, 1}}, "no module matches"},
 		"weights":                   {Options{Modules: []ModuleWeights{{"z*", []float64{1}}}}, []Weighted{{a, 1}}, "no module matches"},
 	} {

@@ -38,7 +38,10 @@ func (c *composition) gather() ([]*group, error) {
 			if c.skipped(name) {
 				continue
 			}
-			key := fmt.Sprintf("%s\x00%d", name, m.Depth)
+			key := name
+			if len(m.Candidates) > 1 {
+				key = fmt.Sprintf("%s\x00%d", name, m.Depth)
+			}
 			g := byName[key]
 			if g == nil {
 				g = &group{name: name}
@@ -131,13 +134,22 @@ func expertColumns(b lowrank.Mat, e, n, rank int) lowrank.Mat {
 	return v
 }
 
-// noise returns the rounding noise of the terms of one expert.
-func (g *group) noise(terms []lowrank.Term) []lowrank.Noise {
+// noise returns the rounding noise of the terms of one expert: that of their
+// dtypes where a rule asks for it. An exact sum must lose nothing that the
+// dtype of the result can hold, so there a wider one decides.
+func (c *composition) noise(g *group, terms []lowrank.Term) []lowrank.Noise {
+	of := func(d dtype.DType) (mantissa, least int) {
+		mantissa, least = d.Precision()
+		if out, low := c.dtype(g).Precision(); c.options.Rank == nil && out > mantissa {
+			return out, low
+		}
+		return mantissa, least
+	}
 	noise := make([]lowrank.Noise, len(terms))
 	for i, t := range terms {
-		mantissa, least := g.members[i].B.DType.Precision()
+		mantissa, least := of(g.members[i].B.DType)
 		noise[i].B = lowrank.RoundingNoise(t, mantissa, least).B
-		mantissa, least = g.members[i].A.DType.Precision()
+		mantissa, least = of(g.members[i].A.DType)
 		noise[i].A = lowrank.RoundingNoise(t, mantissa, least).A
 	}
 	return noise

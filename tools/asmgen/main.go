@@ -17,6 +17,16 @@ func main() {
 			expSum(v)
 		}
 	}
+	narrowTile(avx512F32, avx512F32.maxRows)
+	for _, v := range []vector{avx512Pairs, avx512Flush, avx2Flush} {
+		for rows := v.maxRows; rows > 0; rows -= v.rowStep {
+			tile(v, rows)
+		}
+	}
+	roundBF16(avx2F32)
+	interleave(avx2F32)
+	widen(avx2F32, "widen", false)
+	widen(avx2F32, "widenSwapped", true)
 	packEight()
 	build.Generate()
 }

@@ -11,6 +11,8 @@ import (
 const (
 	tileRegs = 2 // registers in a row of a tile
 	unroll   = 4 // steps of k in one turn of the loop
+
+	firstFree = 24 // register behind the largest tile, of 12 rows
 )
 
 // tile emits the kernel of a matrix product for rows rows of C. It holds the
@@ -18,14 +20,16 @@ const (
 // of B and broadcasts each element of A.
 func tile(v vector, rows int) {
 	name := v.name(fmt.Sprintf("tile%dx%df", rows, tileRegs*v.lanes()))
-	begin(name, fmt.Sprintf("func(k int, a, b, c *%s, ldc int, accumulate bool)", v.elem()),
-		name+" computes",
+	doc := []string{
+		name + " computes",
 		"",
 		fmt.Sprintf("\tfor i in 0…%d, j in 0…%d:", rows-1, tileRegs*v.lanes()-1),
 		"\t\tacc = c[i*ldc+j] if accumulate, 0 if not",
 		"\t\tfor l in 0…k-1:",
-		fmt.Sprintf("\t\t\tacc = fma(a[l*%d+i], b[l*%d+j], acc)", rows, tileRegs*v.lanes()),
-		"\t\tc[i*ldc+j] = acc")
+	}
+	doc = append(doc, v.stepDoc(fmt.Sprintf("a[l*%d+i]", rows), fmt.Sprintf("b[l*%d+j]", tileRegs*v.lanes()))...)
+	begin(name, fmt.Sprintf("func(k int, a, b, c *%s, ldc int, accumulate bool)", v.elem()), append(doc, "\t\tc[i*ldc+j] = acc")...)
+	restore := v.flushSubnormals()
 
 	k := Load(Param("k"), GP64())
 	a := Load(Param("a"), GP64())
@@ -35,9 +39,11 @@ func tile(v vector, rows int) {
 	accumulate := Load(Param("accumulate"), GP8())
 	SHLQ(U8(log2(v.size)), ldc)
 
-	acc := make([][tileRegs]VecVirtual, rows)
+	acc := make([][tileRegs]Register, rows)
 	for i := range acc {
-		acc[i] = [tileRegs]VecVirtual{v.reg(), v.reg()}
+		for j := range acc[i] {
+			acc[i][j] = v.tileReg(i*tileRegs + j)
+		}
 	}
 	loadTile(v, acc, c, ldc, accumulate)
 
@@ -69,11 +75,26 @@ func tile(v vector, rows int) {
 			ADDQ(ldc, c)
 		}
 	}
+	restore()
 	end()
 }
 
+// stepDoc says what a step of the loop over k does.
+func (v vector) stepDoc(a, b string) []string {
+	switch {
+	case v.pairs:
+		return []string{
+			fmt.Sprintf("\t\t\tacc = flush(fma(high(%s), high(%s), acc))", a, b),
+			fmt.Sprintf("\t\t\tacc = flush(fma(low(%s), low(%s), acc))", a, b),
+		}
+	case v.flush:
+		return []string{fmt.Sprintf("\t\t\tacc = flush(fma(%s, %s, acc))", a, b)}
+	}
+	return []string{fmt.Sprintf("\t\t\tacc = fma(%s, %s, acc)", a, b)}
+}
+
 // loadTile loads the tile from C, or clears it and brings C into the cache.
-func loadTile(v vector, acc [][tileRegs]VecVirtual, c, ldc, accumulate Register) {
+func loadTile(v vector, acc [][tileRegs]Register, c, ldc, accumulate Register) {
 	row := GP64()
 	MOVQ(c, row)
 	TESTB(accumulate, accumulate)
@@ -102,14 +123,14 @@ func loadTile(v vector, acc [][tileRegs]VecVirtual, c, ldc, accumulate Register)
 }
 
 // tileStep emits step u after a and b of the loop over k.
-func tileStep(v vector, acc [][tileRegs]VecVirtual, a, b Register, u int) {
-	var y [tileRegs]VecVirtual
+func tileStep(v vector, acc [][tileRegs]Register, a, b Register, u int) {
+	var y [tileRegs]Register
 	for j := range y {
-		y[j] = v.reg()
+		y[j] = v.tileReg(firstFree + j)
 		v.move(Mem{Base: b, Disp: (u*tileRegs + j) * v.bytes()}, y[j])
 	}
 	for i := range acc {
-		x := v.reg()
+		x := v.tileReg(firstFree + tileRegs + i%(32-firstFree-tileRegs))
 		v.broadcast(Mem{Base: a, Disp: (u*len(acc) + i) * v.size}, x)
 		for j := range y {
 			v.fmadd(y[j], x, acc[i][j])

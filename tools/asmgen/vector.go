@@ -15,13 +15,20 @@ type vector struct {
 	wide bool   // 512-bit registers, or 256
 
 	maxRows, rowStep int // heights of the tiles
+
+	flush bool // tiles take subnormal numbers for 0
+	pairs bool // elements are pairs of bfloat16, that of the lower address low
 }
 
 var (
-	avx512F32 = vector{"AVX512", 4, true, 12, 4}
-	avx512F64 = vector{"AVX512", 8, true, 12, 4}
-	avx2F32   = vector{"AVX2", 4, false, 6, 2}
-	avx2F64   = vector{"AVX2", 8, false, 6, 2}
+	avx512F32 = vector{isa: "AVX512", size: 4, wide: true, maxRows: 12, rowStep: 4}
+	avx512F64 = vector{isa: "AVX512", size: 8, wide: true, maxRows: 12, rowStep: 4}
+	avx2F32   = vector{isa: "AVX2", size: 4, maxRows: 6, rowStep: 2}
+	avx2F64   = vector{isa: "AVX2", size: 8, maxRows: 6, rowStep: 2}
+
+	avx512Pairs = vector{isa: "PairsAVX512", size: 4, wide: true, maxRows: 12, rowStep: 4, pairs: true}
+	avx512Flush = vector{isa: "FlushAVX512", size: 4, wide: true, maxRows: 12, rowStep: 4, flush: true}
+	avx2Flush   = vector{isa: "FlushAVX2", size: 4, maxRows: 6, rowStep: 2, flush: true}
 )
 
 // name returns a function name such as update32AVX512.
@@ -63,7 +70,13 @@ func (v vector) sub(ops ...Op)       { v.pick(VSUBPS, VSUBPD)(ops...) }
 func (v vector) broadcast(ops ...Op) { v.pick(VBROADCASTSS, VBROADCASTSD)(ops...) }
 
 // fmadd emits acc += x·y; y may be in memory.
-func (v vector) fmadd(y, x, acc Op) { v.pick(VFMADD231PS, VFMADD231PD)(y, x, acc) }
+func (v vector) fmadd(y, x, acc Op) {
+	if v.pairs {
+		dotPairs(y.(Register), x.(Register), acc.(Register))
+		return
+	}
+	v.pick(VFMADD231PS, VFMADD231PD)(y, x, acc)
+}
 
 // fmaddTo emits x = x·y + z.
 func (v vector) fmaddTo(z, y, x Op) { v.pick(VFMADD213PS, VFMADD213PD)(z, y, x) }

@@ -8,9 +8,11 @@ import (
 	"strings"
 )
 
-func sum(b []byte) string {
+func sum(b []byte) string { return hex.EncodeToString(digestOf(b)) }
+
+func digestOf(b []byte) []byte {
 	s := sha256.Sum256(b)
-	return hex.EncodeToString(s[:])
+	return s[:]
 }
 
 // row is an entry of lora.base.tensors.
@@ -75,7 +77,7 @@ func additions() []vector {
 		{name: "additions_all", deep: true, base: "base", comment: "a binding, digests, ranks and alphas, provenance", rules: "LT001 LT004 LT005 LT006 LT007 LT008 LT009 LT010 LT011 LT012 LT013 LT014",
 			files: also(folder(plain(), bound(weight()).with("lora.tensors", digests(a, b), "lora.modules", `{"`+q+`":[2,4]}`, "lora.provenance", `{"steps":[]}`, "lora.required_features", ""), a, b), base("", weight()))},
 		on(vector{name: "additions_base_renamed", comment: "the base has other prefixes than when the adapter was bound: the weight is the same", rules: "LT007", files: folder(plain(), bound(weight()), a, b)},
-			base("", weight().named("layers.0.q_proj.weight"))),
+			base("", weight().named("layers.0.self_attn.q_proj.weight"))),
 		{name: "additions_newer_minor", comment: "version 1.1 with an optional feature that is not known: it is ignored, and kept", rules: "LT002 LT003 LT011", files: with("lora.spec", "1.1", "lora.shiny", "new")},
 		reject("LT001", "one_number", "a version of one number", with("lora.spec", "1")),
 		reject("LT001", "leading_zero", "a version with a leading zero", with("lora.spec", "1.01")),
@@ -99,7 +101,7 @@ func additions() []vector {
 		reject("LT010", "rank", "a rank that the config does not give", with("lora.modules", `{"`+q+`":[4,4]}`)),
 		reject("LT010", "alpha", "an alpha that the config does not give", with("lora.modules", `{"`+q+`":[2,8]}`)),
 		warn("LT011", "misspelt", "a key that version 1.0 does not have", with("lora.spec", "1.0", "lora.base.tensor", "{}")),
-		warn("LT012", "incomplete", "a binding that lacks one of two modules", folder(plain().with("target_modules", `["q_proj","k_proj"]`), bound(weight()), append(pair("model.layers.0.k_proj", 2, 4, 3), a, b)...)),
+		warn("LT012", "incomplete", "a binding that lacks one of two modules", folder(plain().with("target_modules", `["q_proj","k_proj"]`), bound(weight()), append(pair("model.layers.0.self_attn.k_proj", 2, 4, 3), a, b)...)),
 		warn("LT013", "provenance", "a provenance that is no object", with("lora.provenance", "made with love")),
 		warn("LT014", "no_format", "metadata without the format", folder(plain(), metadata{{"by", "hand"}}, a, b)),
 	}

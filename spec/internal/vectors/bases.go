@@ -11,9 +11,9 @@ func bases() []vector {
 		{name: "fits_base", base: "base", comment: "the module is in the base, and its factors fit", rules: "AD027 AD028 AD029 AD045", files: also(adapter, base(tied, weight(), embedding))},
 		{name: "fits_base_transposed", base: "base", comment: "GPT-2 stores [in, out]: the factors fit all the same", rules: "AD027",
 			files: also(adapter, base(`{"model_type":"gpt2"}`, f32(q+".weight", -1, 0.5, 4, 3)))},
-		{name: "fits_base_prefix", base: "base", comment: "the base has the names of the model without head", rules: "AD028", files: also(adapter, base("", weight().named("layers.0.q_proj.weight")))},
+		{name: "fits_base_prefix", base: "base", comment: "the base has the names of the model without head", rules: "AD028", files: also(adapter, base("", weight().named("layers.0.self_attn.q_proj.weight")))},
 		{name: "shape", expect: "reject", rules: "AD027", base: "base", comment: "the weight of the base is 3 by 5, the factors make 3 by 4", files: also(adapter, base("", f32(q+".weight", -1, 0.5, 3, 5)))},
-		{name: "absent", expect: "reject", rules: "AD028", base: "base", comment: "the base has no such weight", files: also(adapter, base("", weight().named("model.layers.0.v_proj.weight")))},
+		{name: "absent", expect: "reject", rules: "AD028", base: "base", comment: "the base has no such weight", files: also(adapter, base("", weight().named("model.layers.0.self_attn.v_proj.weight")))},
 		{name: "AD029_tied_head", warn: "AD029", base: "base", comment: "a delta on the head alone, which is tied to the embedding", files: also(head, base(tied, embedding))},
 		{name: "infinite", expect: "reject", rules: "AD045", base: "base", comment: "finite factors whose product is not: a merge must refuse it", files: also(huge, base("", weight()))},
 	}

@@ -160,7 +160,10 @@ func pair(path string, r, in, out int) []tensor {
 }
 
 // q is the module of the plain adapter.
-const q = "model.layers.0.q_proj"
+const q = "model.layers.0.self_attn.q_proj"
+
+// attn is a module of GPT-2.
+const attn = "transformer.h.0.attn.c_attn"
 
 func factors() []tensor { return pair(q, 2, 4, 3) }
 

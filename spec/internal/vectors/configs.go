@@ -46,7 +46,7 @@ func configs() []vector {
 		reject("AD009", "pickle", "weights in a pickle", also(onlyConfig, map[string][]byte{"adapter/adapter_model.bin": []byte("PK\x03\x04")})),
 		warn("AD010", "pickle_beside", "a pickle beside the weights", also(with(), map[string][]byte{"adapter/adapter_model.bin": []byte("PK\x03\x04")})),
 		warn("AD021", "target_without_tensors", "a target that the file has no module for", with("target_modules", `["q_proj","v_proj"]`)),
-		warn("AD022", "module_without_target", "a module that no target names", folder(plain(), pt, append(factors(), pair("model.layers.0.k_proj", 2, 4, 3)...)...)),
+		warn("AD022", "module_without_target", "a module that no target names", folder(plain(), pt, append(factors(), pair("model.layers.0.self_attn.k_proj", 2, 4, 3)...)...)),
 		warn("AD030", "no_base", "no name of the base", with("base_model_name_or_path", "null")),
 		warn("AD033", "look_around", "a regular expression with look-around, which Python reads and others do not", with("target_modules", `"(?!x).*q_proj"`)),
 		warn("AD035", "case", "a field in the wrong case", with("R", "64")),

@@ -21,6 +21,8 @@ type vector struct {
 	warn    string
 	input   string // "" for "adapter"
 	base    string
+	merged  string // of a record: the merged checkpoint
+	adapter string // of a record: the adapter that was merged
 	profile string
 	deep    bool
 	sha256  string
@@ -52,8 +54,12 @@ func run(dir string) error {
 	if err != nil {
 		return err
 	}
+	recorded, err := records()
+	if err != nil {
+		return err
+	}
 	seen := map[string]bool{}
-	for _, v := range slices.Concat(containers(), shards(), configs(), tensors(), bases(), additions(), profiles(), merged) {
+	for _, v := range slices.Concat(containers(), shards(), configs(), tensors(), bases(), additions(), profiles(), training(), merged, recorded) {
 		name := v.folder()
 		if seen[name] {
 			return fmt.Errorf("two vectors are named %s", name)
@@ -83,7 +89,7 @@ func (v vector) write(dir string) error {
 	var text bytes.Buffer
 	for _, line := range [][2]string{
 		{"expect", cmp.Or(v.expect, "accept")}, {"rule", v.rules}, {"warn", v.warn}, {"input", cmp.Or(v.input, "adapter")}, {"base", v.base},
-		{"profile", v.profile}, {"deep", map[bool]string{true: "yes"}[v.deep]}, {"sha256", v.sha256}, {"extend", v.extend}, {"comment", v.comment},
+		{"merged", v.merged}, {"adapter", v.adapter}, {"profile", v.profile}, {"deep", map[bool]string{true: "yes"}[v.deep]}, {"sha256", v.sha256}, {"extend", v.extend}, {"comment", v.comment},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(&text, "%s: %s\n", line[0], line[1])
@@ -92,6 +98,25 @@ func (v vector) write(dir string) error {
 	size := text.Len()
 	files := also(v.files, map[string][]byte{"vector.txt": text.Bytes()})
 	for name, data := range files {
+		if name != "vector.txt" {
+			size += len(data)
+		}
+	}
+	if err := writeFiles(dir, files); err != nil {
+		return err
+	}
+	switch {
+	case size > maxBytes:
+		return fmt.Errorf("%d bytes, at most %d are allowed", size, maxBytes)
+	case v.comment == "" || strings.Contains(v.comment, "\n"):
+		return fmt.Errorf("a comment of one line is needed")
+	}
+	return nil
+}
+
+// writeFiles writes files by their paths below a folder.
+func writeFiles(dir string, files map[string][]byte) error {
+	for name, data := range files {
 		full := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(full), 0o777); err != nil {
 			return err
@@ -99,15 +124,6 @@ func (v vector) write(dir string) error {
 		if err := os.WriteFile(full, data, 0o666); err != nil {
 			return err
 		}
-		if name != "vector.txt" {
-			size += len(data)
-		}
-	}
-	switch {
-	case size > maxBytes:
-		return fmt.Errorf("%d bytes, at most %d are allowed", size, maxBytes)
-	case v.comment == "" || strings.Contains(v.comment, "\n"):
-		return fmt.Errorf("a comment of one line is needed")
 	}
 	return nil
 }

@@ -13,15 +13,16 @@ import (
 // merges are vectors of whole merges. Their digests are those of this
 // project's merge; the independent checker computes them in rational numbers.
 func merges() ([]vector, error) {
+	conv1D := plain().with("fan_in_fan_out", "true", "target_modules", `["c_attn"]`)
 	layer := pair(q, 2, 4, 3)
 	all := []vector{
 		{name: "linear_bf16", comment: "a delta on a weight in BF16, rounded once", files: also(folder(plain(), pt, layer...), base("", bf16(q+".weight", -1, 0.5, 3, 4), bf16("model.norm.weight", 1, 0, 4)))},
 		{name: "linear_f16", comment: "a delta on a weight in F16", files: also(folder(plain().with("lora_alpha", "3"), pt, layer...), base("", tensor{q + ".weight", "F16", []int{3, 4}, halves(12)}))},
-		{name: "conv1d", comment: "the base stores [in, out]", files: also(folder(plain().with("fan_in_fan_out", "true"), pt, layer...), base(`{"model_type":"gpt2"}`, bf16(q+".weight", -1, 0.5, 4, 3)))},
+		{name: "conv1d", comment: "the base stores [in, out]", files: also(folder(conv1D, pt, pair(attn, 2, 4, 3)...), base(`{"model_type":"gpt2"}`, bf16(attn+".weight", -1, 0.5, 4, 3)))},
 		{name: "rslora", comment: "the scaling is alpha / sqrt(r) in float64", files: also(folder(plain().with("use_rslora", "true"), pt, layer...), base("", weight()))},
 		{name: "patterns", comment: "two modules of two ranks and scalings", files: also(
-			folder(plain().with("target_modules", `["q_proj","v_proj"]`, "rank_pattern", `{"v_proj":4}`, "alpha_pattern", `{".*v_proj":3}`), pt, append(factors(), pair("model.layers.0.v_proj", 4, 4, 3)...)...),
-			base("", bf16(q+".weight", -1, 0.5, 3, 4), bf16("model.layers.0.v_proj.weight", 2, 0.25, 3, 4)))},
+			folder(plain().with("target_modules", `["q_proj","v_proj"]`, "rank_pattern", `{"v_proj":4}`, "alpha_pattern", `{".*v_proj":3}`), pt, append(factors(), pair("model.layers.0.self_attn.v_proj", 4, 4, 3)...)...),
+			base("", bf16(q+".weight", -1, 0.5, 3, 4), bf16("model.layers.0.self_attn.v_proj.weight", 2, 0.25, 3, 4)))},
 		{name: "embedding", comment: "the delta of an embedding is (B·A) transposed", files: also(
 			folder(plain().with("target_modules", `["embed_tokens"]`), pt, f32(prefix+"model.embed_tokens.lora_embedding_A", 0.5, 0.25, 2, 5), f32(prefix+"model.embed_tokens.lora_embedding_B", -1, 0.5, 4, 2)),
 			base("", bf16("model.embed_tokens.weight", 0, 1, 5, 4), bf16("lm_head.weight", 1, 1, 5, 4)))},
@@ -52,14 +53,8 @@ func merged(files map[string][]byte) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	for name, data := range files {
-		full := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(full), 0o777); err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(full, data, 0o666); err != nil {
-			return "", err
-		}
+	if err := writeFiles(dir, files); err != nil {
+		return "", err
 	}
 	base, err := checkpoint.Open(filepath.Join(dir, "base"), checkpoint.Options{})
 	if err != nil {

@@ -30,12 +30,12 @@ func tensors() []vector {
 	deep := func(v vector) vector { v.deep = true; return v }
 	nan := float32(math.NaN())
 	two := []string{"target_modules", `["q_proj","v_proj"]`}
-	v := pair("model.layers.0.v_proj", 4, 8, 6)
+	v := pair("model.layers.0.self_attn.v_proj", 4, 8, 6)
 	tokens := f32(prefix+"model.embed_tokens.token_adapter.trainable_tokens_delta", 1, 1, 2, 4)
 	return []vector{
 		{name: "adapter_values", comment: "finite values, none of the factors zero", rules: "AD011 AD012 AD013 AD014 AD015 AD016 AD017 AD018 AD019 AD020 AD023 AD024 AD025 AD026 AD047", deep: true, files: with(a, b)},
-		{name: "adapter_rank_pattern", comment: "two modules of two ranks and two alphas; patterns match the end of a path, and the first that matches counts", rules: "AD012 AD032 AD034 AD041",
-			files: folder(plain().with(append(two, "rank_pattern", `{"v_proj":4,"layers.0.v_proj":8}`, "alpha_pattern", `{"^model.layers.0.v_proj":6}`)...), pt, append(factors(), v...)...)},
+		{name: "adapter_rank_pattern", comment: "two modules of two ranks and two alphas; patterns match the end of a path, and the first that matches counts", rules: "AD012 AD032 AD034 AD048 AD041",
+			files: folder(plain().with(append(two, "rank_pattern", `{"v_proj":4,"layers.0.self_attn.v_proj":8}`, "alpha_pattern", `{"^model.layers.0.self_attn.v_proj":6}`, "peft_version", `"0.15.0"`)...), pt, append(factors(), v...)...)},
 		{name: "adapter_rslora", comment: "the scaling is alpha divided by the root of the rank", rules: "AD041", files: folder(plain().with("use_rslora", "true"), pt, a, b)},
 		{name: "adapter_dora", comment: "a magnitude for each output", rules: "AD031",
 			files: folder(plain().with("use_dora", "true"), pt, a, b, f32(prefix+q+".lora_magnitude_vector", 1, 1, 3))},
@@ -65,7 +65,7 @@ func tensors() []vector {
 		warn("AD024", "default_infix", "names with the adapter's name in them, as a training state has them", with(a.named(prefix+q+".lora_A.default.weight"), b.named(prefix+q+".lora_B.default.weight"))),
 		warn("AD024", "no_prefix", "names without the prefix", with(a.named(q+".lora_A.weight"), b.named(q+".lora_B.weight"))),
 		reject("AD047", "two_adapters", "two adapters in one file", with(a.named(prefix+q+".lora_A.one.weight"), b.named(prefix+q+".lora_B.one.weight"),
-			pair("model.layers.1.q_proj", 2, 4, 3)[0].named(prefix+"model.layers.1.q_proj.lora_A.two.weight"), pair("model.layers.1.q_proj", 2, 4, 3)[1].named(prefix+"model.layers.1.q_proj.lora_B.two.weight"))),
+			pair("model.layers.1.self_attn.q_proj", 2, 4, 3)[0].named(prefix+"model.layers.1.self_attn.q_proj.lora_A.two.weight"), pair("model.layers.1.self_attn.q_proj", 2, 4, 3)[1].named(prefix+"model.layers.1.self_attn.q_proj.lora_B.two.weight"))),
 		reject("AD025", "empty", "empty factors, as DeepSpeed ZeRO-3 leaves them", with(f32(nameA, 0, 0, 0), f32(nameB, 0, 0, 0))),
 		reject("AD026", "nothing", "a file without tensors", with()),
 		reject("AD031", "no_magnitude", "use_dora without magnitudes", folder(plain().with("use_dora", "true"), pt, a, b)),
@@ -74,6 +74,8 @@ func tensors() []vector {
 		warn("AD034", "no_match", "an alpha_pattern that matches nothing", folder(plain().with("alpha_pattern", `{"k_proj":4}`), pt, a, b)),
 		warn("AD040", "rank", "a rank of 5 for a weight of 3 by 4", folder(plain().with("r", "5"), pt, pair(q, 5, 4, 3)...)),
 		warn("AD041", "rslora", "use_rslora with a pattern", folder(plain().with("use_rslora", "true", "alpha_pattern", `{"q_proj":6}`), pt, a, b)),
+		warn("AD048", "anchored", "a key that PEFT before 0.15 does not match", folder(plain().with("alpha_pattern", `{"^model.layers.0.self_attn.q_proj":6}`), pt, a, b)),
+		warn("AD048", "shadowed", "an alpha whose key a key of rank_pattern hides from PEFT before 0.14", folder(plain().with("rank_pattern", `{"q_proj":2}`, "alpha_pattern", `{"self_attn.q_proj":6}`), pt, a, b)),
 		reject("AD046", "one_index", "two trained rows and one index", folder(plain().with("trainable_token_indices", `{"embed_tokens":[3]}`), pt, a, b, tokens)),
 	}
 }

@@ -24,6 +24,7 @@ func main() {
 			addRound(s, h)
 		}
 	}
+	coarser16()
 	Generate()
 }
 

@@ -19,11 +19,10 @@ func (b *Backend) rows3(x, y, z backend.Mat, f func(x, y, z []float32)) {
 // SwiGLUFwd computes h = g·σ(g)·u.
 func (b *Backend) SwiGLUFwd(h, g, u backend.Mat) {
 	writable(h)
+	k := best()
 	b.rows3(h, g, u, func(h, g, u []float32) {
 		linalg.ExpSum(h, g, -1, 0)
-		for j, e := range h {
-			h[j] = g[j] / (1 + e) * u[j]
-		}
+		k.gate(h, g, u)
 	})
 }
 
@@ -31,16 +30,12 @@ func (b *Backend) SwiGLUFwd(h, g, u backend.Mat) {
 func (b *Backend) SwiGLUBwd(g, u, dh backend.Mat) {
 	writable(g)
 	writable(u)
+	k := best()
 	b.rows3(g, u, dh, func(g, u, dh []float32) {
 		buf := b.buffer(len(g))
 		defer b.release(buf)
 		linalg.ExpSum(*buf, g, -1, 0)
-		for j, e := range *buf {
-			x, a := g[j], 1/(1+e)
-			d, v := dh[j], u[j]
-			u[j] = d * float32(x*a)
-			g[j] = float32(float32(d*v)*a) * (1 + float32(x*(1-a)))
-		}
+		k.gateGrad(g, u, dh, *buf)
 	})
 }
 

@@ -65,6 +65,18 @@ func (s share) each(f func(head, from, rows int)) {
 	}
 }
 
+// factors are the keys and values of a share, packed once for the products
+// with all its queries.
+type factors struct{ k, kT, v, vT linalg.Packed[float32] }
+
+// factors returns one of the pool packs.
+func (b *Backend) factors() *factors {
+	if f, ok := b.packs.Get().(*factors); ok {
+		return f
+	}
+	return new(factors)
+}
+
 // AttnFwd computes attention.
 func (b *Backend) AttnFwd(o, stat, q, k, v backend.Mat, segments []backend.Segment, h backend.Heads) {
 	om, sm, qm, km, vm := writable(o), writable(stat), values(q), values(k), values(v)
@@ -73,17 +85,21 @@ func (b *Backend) AttnFwd(o, stat, q, k, v backend.Mat, segments []backend.Segme
 		s := list[n]
 		buf := b.buffer(blockQueries * s.Keys)
 		defer b.release(buf)
+		f := b.factors()
+		defer b.packs.Put(f)
+		f.kT.Pack(s.keys(km, 0, s.Keys).T())
+		f.v.Pack(s.keys(vm, 0, s.Keys))
 		s.each(func(head, from, rows int) {
 			first, end := s.visible(from, rows)
 			p := linalg.Dense((*buf)[:rows*(end-first)], rows, end-first)
-			linalg.Gemm(p, s.queries(qm, head, from, rows), s.keys(km, first, end-first).T(), false)
+			f.kT.Mul(p, s.queries(qm, head, from, rows), first)
 			for i := range rows {
 				lo, hi := s.limits(from+i, first)
 				row := p.Data[i*p.Cols:][:p.Cols]
 				top, sum := softmax(row, lo, hi, s.Scale)
 				copy(sm.row(s.Query + from + i)[2*head:], []float32{top, sum})
 			}
-			linalg.Gemm(s.queries(om, head, from, rows), p, s.keys(vm, first, end-first), false)
+			f.v.MulRows(s.queries(om, head, from, rows), p, first)
 		})
 	})
 }
@@ -92,18 +108,13 @@ func (b *Backend) AttnFwd(o, stat, q, k, v backend.Mat, segments []backend.Segme
 // rest. It returns the largest scaled score and the sum of exponentials.
 func softmax(row []float32, lo, hi int, scale float32) (top, sum float32) {
 	x := row[lo:hi]
-	top = float32(linalg.Max(x) * scale)
+	k := best()
+	top = float32(k.most(x) * scale)
 	sum = linalg.ExpSum(x, x, scale, top)
-	scaleRow(x, 1/sum)
+	k.scale(x, 1/sum)
 	clear(row[:lo])
 	clear(row[hi:])
 	return top, sum
-}
-
-func scaleRow(x []float32, f float32) {
-	for i := range x {
-		x[i] *= f
-	}
 }
 
 // AttnBwd is the gradient of AttnFwd. Scores are computed again; with D_i =
@@ -117,22 +128,26 @@ func (b *Backend) AttnBwd(dq, dk, dv, do, o, stat, q, k, v backend.Mat, segments
 		s := list[n]
 		buf := b.buffer(2 * blockQueries * s.Keys)
 		defer b.release(buf)
+		f := b.factors()
+		defer b.packs.Put(f)
+		f.kT.Pack(s.keys(g.k, 0, s.Keys).T())
+		f.vT.Pack(s.keys(g.v, 0, s.Keys).T())
+		f.k.Pack(s.keys(g.k, 0, s.Keys))
 		clearRows(s.keys(g.dk, 0, s.Keys))
 		clearRows(s.keys(g.dv, 0, s.Keys))
-		s.each(func(head, from, rows int) { g.block(s, *buf, head, from, rows) })
+		s.each(func(head, from, rows int) { g.block(s, f, *buf, head, from, rows) })
 	})
 }
 
 type gradients struct{ dq, dk, dv, do, o, stat, q, k, v matrix }
 
-func (g *gradients) block(s share, buf []float32, head, from, rows int) {
+func (g *gradients) block(s share, f *factors, buf []float32, head, from, rows int) {
 	first, end := s.visible(from, rows)
 	n := end - first
 	p, ds := linalg.Dense(buf[:rows*n], rows, n), linalg.Dense(buf[rows*n:][:rows*n], rows, n)
 	q, do := s.queries(g.q, head, from, rows), s.queries(g.do, head, from, rows)
-	k, v := s.keys(g.k, first, n), s.keys(g.v, first, n)
-	linalg.Gemm(p, q, k.T(), false)
-	linalg.Gemm(ds, do, v.T(), false)
+	f.kT.Mul(p, q, first)
+	f.vT.Mul(ds, do, first)
 	for i := range rows {
 		row := s.Query + from + i
 		st := g.stat.row(row)[2*head:]
@@ -141,7 +156,7 @@ func (g *gradients) block(s share, buf []float32, head, from, rows int) {
 		scoreGrad(p.Data[i*n:][:n], ds.Data[i*n:][:n], lo, hi, s.Scale, st[0], st[1], d)
 	}
 	linalg.Gemm(s.keys(g.dv, first, n), p.T(), do, true)
-	linalg.Gemm(s.queries(g.dq, head, from, rows), ds, k, false)
+	f.k.MulRows(s.queries(g.dq, head, from, rows), ds, first)
 	linalg.Gemm(s.keys(g.dk, first, n), ds.T(), q, true)
 }
 
@@ -149,13 +164,7 @@ func (g *gradients) block(s share, buf []float32, head, from, rows int) {
 func scoreGrad(p, ds []float32, lo, hi int, scale, top, sum, d float32) {
 	x := p[lo:hi]
 	linalg.ExpSum(x, x, scale, top)
-	r := 1 / sum
-	g := ds[lo:hi]
-	for j, e := range x {
-		e *= r
-		x[j] = e
-		g[j] = float32(e*(g[j]-d)) * scale
-	}
+	best().scoreGrad(x, ds[lo:hi], 1/sum, d, scale)
 	for _, row := range [][]float32{p, ds} {
 		clear(row[:lo])
 		clear(row[hi:])

@@ -1,23 +1,53 @@
 package cpu
 
 import (
+	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/linalg"
 	"github.com/loratool/loratool/train/internal/backend"
 )
 
-// Gemm packs op(A) once for all products. Frozen right-hand factors are
-// decoded block by block on the way into the packed panels.
+// Gemm packs op(A) once for all products in float32 and once for those with
+// frozen BF16 weights, which are linalg.ProductsBF16; see SetExact. Other
+// frozen right-hand factors are decoded block by block on the way into the
+// packed panels. In float32 a single row is multiplied without packing.
 func (b *Backend) Gemm(a backend.Mat, ta bool, products ...backend.Product) {
+	single := !ta && a.Rows == 1 && !a.Empty() && a.Mem.(*mem).values != nil
+	var terms []linalg.Term[float32]
+	var terms16 []linalg.BF16Term
+	for _, p := range products {
+		m, ok := frozenBF16(p.B)
+		switch {
+		case ok && !ta && !b.exact:
+			terms16 = append(terms16, linalg.BF16Term{C: writable(p.C).linalg(), B: m, TB: p.TB, Add: p.Add})
+		case single:
+			b.vector(values(a).row(0), p)
+		default:
+			terms = append(terms, linalg.Term[float32]{C: writable(p.C).linalg(), B: factor(p.B, p.TB), Add: p.Add})
+		}
+	}
 	left, release := b.left(a)
 	defer release()
 	if ta {
 		left = left.T()
 	}
-	terms := make([]linalg.Term[float32], len(products))
-	for i, p := range products {
-		terms[i] = linalg.Term[float32]{C: writable(p.C).linalg(), B: factor(p.B, p.TB), Add: p.Add}
+	if len(terms16) > 0 {
+		linalg.ProductsBF16(b.workers, left, terms16...)
 	}
-	linalg.Products(b.workers, left, terms...)
+	if len(terms) > 0 {
+		linalg.Products(b.workers, left, terms...)
+	}
+}
+
+// frozenBF16 returns m as bfloat16 values if it is stored so.
+func frozenBF16(m backend.Mat) (linalg.BF16, bool) {
+	if m.Empty() {
+		return linalg.BF16{}, false
+	}
+	h := m.Mem.(*mem)
+	if h.values != nil || h.dtype != dtype.BF16 {
+		return linalg.BF16{}, false
+	}
+	return linalg.BF16{Data: h.raw[2*m.Off:], Rows: m.Rows, Cols: m.Cols, Stride: m.Stride}, true
 }
 
 // left returns a, decoded if it must be.

@@ -58,14 +58,10 @@ func statistics(x []float32, n backend.Norm) (mean, rstd float32) {
 }
 
 func normalise(y, x, gamma, beta []float32, mean, rstd float32) {
-	if beta == nil {
-		for j, v := range x {
-			y[j] = float32((v-mean)*rstd) * gamma[j]
-		}
-		return
-	}
-	for j, v := range x {
-		y[j] = float32(float32((v-mean)*rstd)*gamma[j]) + beta[j]
+	k := best()
+	k.normalise(y, x, gamma, mean, rstd)
+	if beta != nil {
+		k.addScaled(y, beta, 1)
 	}
 }
 
@@ -83,9 +79,11 @@ func (b *Backend) NormBwd(dx, dgamma, dbeta, dy, x, stat backend.Mat, n backend.
 		}
 	})
 	if !dgamma.Empty() {
-		b.columns(writable(dgamma).row(0), x.Rows, func(i, j int) float64 {
-			s := sm.row(i)
-			return float64(dym.row(i)[j]) * float64((xm.row(i)[j]-s[0])*s[1])
+		b.columns(writable(dgamma).row(0), x.Rows, func(acc []float64, i, from int) {
+			mean, rstd, xs := sm.row(i)[0], sm.row(i)[1], xm.row(i)[from:]
+			for j, d := range dym.row(i)[from:][:len(acc)] {
+				acc[j] += float64(float64(d) * float64((xs[j]-mean)*rstd))
+			}
 		})
 	}
 	if !dbeta.Empty() {
@@ -94,34 +92,25 @@ func (b *Backend) NormBwd(dx, dgamma, dbeta, dy, x, stat backend.Mat, n backend.
 }
 
 func normRowBwd(dx, dy, x, gamma []float32, mean, rstd float32, layer bool) {
-	var sg, sgx [2]float64
-	for j, v := range dy {
-		g := float64(v) * float64(gamma[j])
-		xh := float64((x[j] - mean) * rstd)
-		sg[j&1] += g
-		sgx[j&1] += float64(g * xh)
-	}
-	size := float64(len(x))
-	mg, mgx := float32(0), float32((sgx[0]+sgx[1])/size)
+	k, size := best(), float64(len(x))
+	mg, mgx := float32(0), float32(k.normSum(dy, x, gamma, mean, rstd)/size)
 	if layer {
-		mg = float32((sg[0] + sg[1]) / size)
+		var sum [2]float64
+		for j, v := range dy {
+			sum[j&1] += float64(v) * float64(gamma[j])
+		}
+		mg = float32((sum[0] + sum[1]) / size)
 	}
-	for j, v := range dy {
-		xh := float32((x[j] - mean) * rstd)
-		g := float32(v*gamma[j]) - mg
-		dx[j] += float32(rstd * (g - float32(xh*mgx)))
-	}
+	k.normGrad(dx, dy, x, gamma, mean, rstd, mg, mgx)
 }
 
-// columns adds to sum_j the sum over i < rows of f(i, j), in float64 and in
-// order. Goroutines take columns.
-func (b *Backend) columns(sum []float32, rows int, f func(i, j int) float64) {
+// columns adds to sum the sum over rows, in float64 and in order: f adds what
+// row i has for the columns from from on. Goroutines take columns.
+func (b *Backend) columns(sum []float32, rows int, f func(acc []float64, i, from int)) {
 	b.split(len(sum), rows, func(from, to int) {
 		acc := make([]float64, to-from)
 		for i := range rows {
-			for j := range acc {
-				acc[j] += float64(f(i, from+j))
-			}
+			f(acc, i, from)
 		}
 		for j, s := range acc {
 			sum[from+j] += float32(s)

@@ -32,7 +32,13 @@ func product64(a []float64, m, k int, ta bool, b []float64, n int, tb bool, c []
 // Products with both factors in every dtype that a base may have, transposed
 // or not, added or not, on views.
 func TestGemm(t *testing.T) {
-	const m, k, n = 13, 37, 29
+	testGemm(t, 13, 29)
+	testGemm(t, 1, 29)
+	testGemm(t, 1, 3*sumCols-5)
+}
+
+func testGemm(t *testing.T, m, n int) {
+	const k = 37
 	for _, d := range []dtype.DType{dtype.F32, dtype.BF16, dtype.F16} {
 		for _, ta := range []bool{false, true} {
 			for _, tb := range []bool{false, true} {
@@ -59,6 +65,33 @@ func TestGemm(t *testing.T) {
 				b.near("C + A·B", c, product64(x64, m, k, ta, y64, n, tb, c64), tolerance)
 				b.near("A·B", fresh, product64(x64, m, k, ta, y64, n, tb, nil), tolerance)
 			}
+		}
+	}
+}
+
+// Beside frozen BF16 weights the other factor is rounded to BF16, unless the
+// backend is exact; beside float32 ones of the same call it is not.
+func TestGemmRounded(t *testing.T) {
+	const m, k, n = 13, 37, 29
+	for _, exact := range []bool{false, true} {
+		for _, tb := range []bool{false, true} {
+			b := newBed(t)
+			b.b.SetExact(exact)
+			x, x64 := b.mat(m, k)
+			y, y64 := b.mat(k, n)
+			if tb {
+				y, y64 = b.mat(n, k)
+			}
+			w, w64 := b.frozen(y, dtype.BF16)
+			_, rounded := b.frozen(x, dtype.BF16)
+			want := product64(rounded, m, k, false, w64, n, tb, nil)
+			if exact {
+				want = product64(x64, m, k, false, w64, n, tb, nil)
+			}
+			half, full := b.zeros(m, n), b.zeros(m, n)
+			b.b.Gemm(x, false, backend.Product{C: half, B: w, TB: tb}, backend.Product{C: full, B: y, TB: tb})
+			b.near("BF16", half, want, tolerance)
+			b.near("F32", full, product64(x64, m, k, false, y64, n, tb, nil), tolerance)
 		}
 	}
 }

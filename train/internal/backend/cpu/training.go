@@ -29,7 +29,8 @@ func (b *Backend) CrossEntropy(loss, logits backend.Mat, targets []int32, scale,
 // crossEntropyRow returns the loss of one row and overwrites it: with p =
 // softmax(x) and q = (1−e)·onehot + e/n, dx = scale·(p − q).
 func crossEntropyRow(x []float32, target int, scale, smoothing float32, grad bool) float32 {
-	top := linalg.Max(x)
+	k := best()
+	top := k.most(x)
 	hit, n := float64(x[target]), float64(len(x))
 	mean := 0.0
 	if smoothing != 0 {
@@ -41,7 +42,7 @@ func crossEntropyRow(x []float32, target int, scale, smoothing float32, grad boo
 	e := float64(smoothing)
 	loss := logSum - float64((1-e)*hit) - float64(e*mean)
 	if grad {
-		scaleRow(x, scale/sum)
+		k.scale(x, scale/sum)
 		if smoothing != 0 {
 			each := float32(float64(scale) * e / n)
 			for j := range x {
@@ -76,17 +77,23 @@ func (b *Backend) AdamW(p, g, m, v backend.Mat, a backend.Adam) {
 		keep: float32(1 - a.LR*a.Decay), grad: float32(a.GradScale), beta1: float32(1 - a.Beta1), beta2: float32(a.Beta2),
 		rest2: float32(1 - a.Beta2), root: float32(math.Sqrt(a.C2)), eps: float32(a.Eps), step: float32(a.LR / a.C1),
 	}
+	k := best()
 	b.split(p.Rows, 4*p.Cols, func(from, to int) {
 		for i := from; i < to; i++ {
-			c.row(pm.row(i), gm.row(i), mm.row(i), vm.row(i))
+			c.row(k, pm.row(i), gm.row(i), mm.row(i), vm.row(i))
 		}
 	})
 }
 
+// adamNumbers are read in this order by the assembly.
 type adamNumbers struct{ keep, grad, beta1, beta2, rest2, root, eps, step float32 }
 
-func (c *adamNumbers) row(p, g, m, v []float32) {
-	for j := range p {
+func (c *adamNumbers) row(i isa, p, g, m, v []float32) {
+	n := i.whole(len(p))
+	if n > 0 {
+		adamPart(i, p[:n], g[:n], m[:n], v[:n], c)
+	}
+	for j := n; j < len(p); j++ {
 		x := g[j] * c.grad
 		m[j] += float32((x - m[j]) * c.beta1)
 		v[j] = float32(v[j]*c.beta2) + float32(float32(c.rest2*x)*x)

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package mmap
+
+// Load does nothing.
+func Load([]byte) {}
