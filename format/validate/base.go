@@ -111,6 +111,9 @@ func (c *collector) missing(a *adapter.Adapter, m adapter.Missing, view adapter.
 	if m.What == "replacement" { // a head that the task added: the merge asks what to do
 		e.Milder = rule.Warning
 	}
+	if m.What == "bias" { // PEFT applies it, but there is nothing to merge it into
+		e.Milder = rule.Unhandled
+	}
 	c.add(e)
 }
 
