@@ -333,10 +333,7 @@ var heads = []string{"classifier", "score"}
 // replacements holds modules_to_save against the tensors (AD037), and finds
 // tensors that nothing asks for (AD020).
 func (l *linter) replacements() {
-	found := func(entry string) bool {
-		only := &peftConfig{saved: []string{entry}}
-		return slices.ContainsFunc(l.a.Replacements, func(r adapter.Replacement) bool { return only.isSaved(r.Name) })
-	}
+	found := func(entry string) bool { return saves(entry, l.a.Replacements) }
 	if len(l.c.saved)*len(l.a.Replacements) > maxPairs {
 		return
 	}
