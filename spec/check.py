@@ -778,8 +778,8 @@ def against(a, path):
         if a.deep and not same(a.file, copy, base[name], name):
             a.f.refuse("AD049")
     on_head = [p for p in a.modules if ends(p, HEADS)]
-    on_embedding = [p for p in a.modules if ends(p, EMBEDDINGS)]
-    if tied and bool(on_head) != bool(on_embedding):
+    touched = list(a.modules) + [p.removesuffix(".weight") for p, _ in a.others]
+    if tied and any(ends(p, HEADS) for p in touched) != any(ends(p, EMBEDDINGS) for p in touched):
         a.f.warn("AD029")
     for p, m in a.modules.items():
         name = resolve(base, p + ".weight")
