@@ -104,7 +104,7 @@ func TestNoRawControlByte(t *testing.T) {
 			t.Parallel()
 			dir := hostile(t)
 			var args []string
-			for _, a := range strings.Fields(c) {
+			for a := range strings.FieldsSeq(c) {
 				name, at := strings.CutPrefix(a, "@")
 				if at {
 					name = filepath.Join(dir, name)
