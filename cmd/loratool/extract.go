@@ -56,7 +56,7 @@ that the model has in memory, as PEFT wants them: the experts of a layer are the
 factors of one stack (see loratool names). The adapter is bound to BASE: merging
 it into another one is refused.
 
-` + "` + rankHelp + `" + `
+` + rankHelp + `
 
 For auto, the noise is the rounding of TUNED to its dtype, to nearest or
 stochastically. Rules but for a
