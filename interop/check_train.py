@@ -17,6 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 torch.set_num_threads(2)
 HERE = os.path.dirname(os.path.abspath(__file__))
 V = 97
+FLAT = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 COMMON = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
               vocab_size=V, max_position_embeddings=128)
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -54,18 +55,17 @@ def stories():
 def cases():
     """name, model, options of PEFT, options of loratool"""
     both = lambda targets, **k: dict(r=4, lora_alpha=8, target_modules=targets, **k)
-    flat = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     gpt = ["c_attn", "c_proj", "c_fc"]
-    yield "llama", llama, both(flat), []
-    yield "llama-biased", biased, both(flat), []
-    yield "mistral", mistral, both(flat), []
-    yield "qwen2", qwen2, both(flat), []
-    yield "qwen3", qwen3, both(flat), []
+    yield "llama", llama, both(FLAT), []
+    yield "llama-biased", biased, both(FLAT), []
+    yield "mistral", mistral, both(FLAT), []
+    yield "qwen2", qwen2, both(FLAT), []
+    yield "qwen3", qwen3, both(FLAT), []
     yield "gpt2", gpt2, both(gpt, fan_in_fan_out=True), []
-    yield "rslora", llama, both(flat, use_rslora=True), ["--rslora"]
-    yield "dora", qwen2, both(flat, use_dora=True), ["--dora"]
+    yield "rslora", llama, both(FLAT, use_rslora=True), ["--rslora"]
+    yield "dora", qwen2, both(FLAT, use_dora=True), ["--dora"]
     yield "q,v", llama, both(["q_proj", "v_proj"]), []
-    yield "stories260K", stories, both(flat), []
+    yield "stories260K", stories, both(FLAT), []
 
 
 def make(model, path):
@@ -168,6 +168,44 @@ def check(name, build, peft_options, our_options, args, tool, tmp):
     return faults
 
 
+def halves(name, build, peft_options, args, tmp):
+    """A base in bfloat16: with --precision f32 the losses are those of PEFT in
+    float32 on the same weights; without, where activations are rounded, they
+    are no further from them than those of PEFT in bfloat16 are."""
+    torch.manual_seed(1)
+    base, start, jsonl = (os.path.join(tmp, n) for n in ("base", "start", "data.jsonl"))
+    make(build().to(torch.bfloat16), base)
+    fresh = lambda dtype: T.AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="eager").eval()
+    data = samples(V)
+    with open(jsonl, "w") as f:
+        f.writelines(json.dumps(d) + "\n" for d in data)
+    steps, batch, lr = 40, 4, 3e-3
+    get_peft_model(fresh(torch.float32), LoraConfig(**peft_options)).save_pretrained(start)
+    losses = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = PeftModel.from_pretrained(fresh(dtype), start, is_trainable=True).to(dtype).eval()
+        losses[dtype] = train_peft(model, data, steps, batch, lr)
+    for precision in ("f32", "bf16"):
+        out = os.path.join(tmp, precision)
+        run = subprocess.run(
+            [args.loratool, "train", "--base", base, "--data", jsonl, "-o", out, "--init", start, "--rank", "4", "--alpha", "8",
+             "--targets", ",".join(peft_options["target_modules"]), "--steps", str(steps), "--batch", str(batch), "--lr", str(lr),
+             "--weight-decay", "0.01", "--no-shuffle", "--precision", precision], capture_output=True, text=True)
+        if run.returncode:
+            return [f"train --precision {precision}: exit {run.returncode}: {run.stderr.strip()}"]
+        losses[precision] = [json.loads(line)["loss"] for line in open(out + ".metrics.jsonl")]
+    want = np.array(losses[torch.float32])
+    off = {k: np.abs(np.array(v) - want) / want for k, v in losses.items()}
+    print(f"ok   {name}: loss {want[0]:.3f} to {want[-1]:.3f}; off float32 by {off['f32'].max():.1e} exact, {off['bf16'].mean():.1e} rounded "
+          f"(largest {off['bf16'].max():.1e}), {off[torch.bfloat16].mean():.1e} PEFT in bfloat16 (largest {off[torch.bfloat16].max():.1e})")
+    faults = []
+    if not off["f32"].max() <= 1e-3:
+        faults.append(f"losses differ by {off['f32'].max():.2e} with --precision f32")
+    if not off["bf16"].mean() <= off[torch.bfloat16].mean():
+        faults.append("rounded activations are further from float32 than PEFT in bfloat16")
+    return faults
+
+
 def prove(name, build, options, args, tmp):
     """Runs that end in their own proof: the output read again and its merge
     are the trained model, or the exit status says so."""
@@ -213,6 +251,14 @@ def main():
                 continue
             with tempfile.TemporaryDirectory() as tmp:
                 faults = check(name, build, peft_options, our_options, args, tool, tmp)
+            for f in faults:
+                print(f"FAIL {name}: {f}")
+            passed, failed = passed + (not faults), failed + bool(faults)
+        for name, build in (("llama bf16", llama),):
+            if args.only and args.only != name:
+                continue
+            with tempfile.TemporaryDirectory() as tmp:
+                faults = halves(name, build, dict(r=4, lora_alpha=8, target_modules=FLAT), args, tmp)
             for f in faults:
                 print(f"FAIL {name}: {f}")
             passed, failed = passed + (not faults), failed + bool(faults)

@@ -18,13 +18,16 @@ import (
 // used by one caller at a time; base and adapter must stay open.
 type Model struct{ m *model.Model }
 
-// Load makes a model of a base and, if it is not nil, an adapter.
+// Load makes a model of a base and, if it is not nil, an adapter, that computes
+// in float32.
 func Load(base *checkpoint.Checkpoint, a *dialect.File, workers int) (*Model, error) {
 	d, err := describe(base)
 	if err != nil {
 		return nil, err
 	}
-	m, err := model.Open(cpu.New(workers), d, weights{base})
+	device := cpu.New(workers)
+	device.SetExact(true)
+	m, err := model.Open(device, d, weights{base})
 	if err != nil {
 		return nil, err
 	}

@@ -95,6 +95,7 @@ func checkReload(t *testing.T, tr *Trainer, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer exact(tr.m)() // as Load is
 	want, err := (&Model{tr.m}).Logits(tokens)
 	if err != nil {
 		t.Fatal(err)

@@ -128,7 +128,7 @@ func (m BF16) factor(i isa, transposed bool) Factor[float32] {
 	case transposed:
 		f.Block = m.columns
 	case pairs:
-		f.Block = m.pairsOfRows
+		f.pack = m.packPairs
 	default:
 		f.Block = m.rows
 	}
@@ -163,22 +163,26 @@ func (m BF16) columns(buf []float32, i, j, rows, cols int) Mat[float32] {
 	return Dense(buf, cols, rows).T()
 }
 
-// pairsOfRows is the block of m whose elements are pairs of rows.
-func (m BF16) pairsOfRows(buf []float32, i, j, rows, cols int) Mat[float32] {
+// pairWidth is the width of a panel of pairs.
+const pairWidth = 32
+
+// packPairs packs elements (i, j)…(i+rows-1, j+cols-1) of m, taken as pairs of
+// rows, into panels.
+func (m BF16) packPairs(dst []float32, i, j, rows, cols int) {
+	if cols%pairWidth > 0 {
+		clear(dst[cols/pairWidth*pairWidth*rows:])
+	}
 	for r := range rows {
 		low, high := 2*(i+r), 2*(i+r)+1
-		if high == m.Rows {
-			high = low // there is none
+		lowRow := m.row(low, j, cols)
+		if high < m.Rows {
+			interleave(dst[r*pairWidth:], rows*pairWidth, lowRow, m.row(high, j, cols))
+			continue
 		}
-		to := buf[r*cols:][:cols]
-		interleave(to, m.row(low, j, cols), m.row(high, j, cols))
-		if high == low {
-			for c, v := range to {
-				to[c] = math.Float32frombits(math.Float32bits(v) & 0xffff)
-			}
+		for n := range cols {
+			dst[n/pairWidth*rows*pairWidth+r*pairWidth+n%pairWidth] = pair(lowRow[2*n:], []byte{0, 0})
 		}
 	}
-	return Dense(buf, rows, cols)
 }
 
 // rows is the block of m with the rows in order of addition.
@@ -223,12 +227,18 @@ func widenBF16(dst []float32, src []byte, swapped bool) {
 	}
 }
 
-// interleave writes pairs of values of two rows.
-func interleave(dst []float32, low, high []byte) {
-	for n := interleavePart(dst, low, high); n < len(dst); n++ {
-		l, h := binary.LittleEndian.Uint16(low[2*n:]), binary.LittleEndian.Uint16(high[2*n:])
-		dst[n] = math.Float32frombits(uint32(h)<<16 | uint32(l))
+// interleave writes pairs of values of two rows into panels that are stride
+// apart.
+func interleave(dst []float32, stride int, low, high []byte) {
+	for n := interleavePart(dst, stride, low, high); n < len(low)/2; n++ {
+		dst[n/pairWidth*stride+n%pairWidth] = pair(low[2*n:], high[2*n:])
 	}
+}
+
+// pair returns the pair of the first values of two rows.
+func pair(low, high []byte) float32 {
+	l, h := binary.LittleEndian.Uint16(low), binary.LittleEndian.Uint16(high)
+	return math.Float32frombits(uint32(h)<<16 | uint32(l))
 }
 
 // asPairs returns the whole pairs of data in the place of float32 values,

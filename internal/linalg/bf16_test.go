@@ -89,8 +89,8 @@ func referenceBF16(c Mat[float32], a BF16, t BF16Term) {
 				acc = c.at(i, j)
 			}
 			for p := range (a.Cols + 1) / 2 {
-				acc = exactFlush(a.at(i, 2*p+1), b(2*p+1, j), acc)
-				acc = exactFlush(a.at(i, 2*p), b(2*p, j), acc)
+				acc = fmaFlush(a.at(i, 2*p+1), b(2*p+1, j), acc)
+				acc = fmaFlush(a.at(i, 2*p), b(2*p, j), acc)
 			}
 			c.Data[i*c.RowStride+j] = acc
 		}
@@ -113,6 +113,33 @@ func exactFlush(x, y, z float32) float32 {
 	}
 	f, _ := rounded.Float32()
 	return f
+}
+
+// near draws a bfloat16 value of an exponent, or close to it.
+func near(r *rand.Rand, exponent, spread int) uint16 {
+	e := max(0, exponent+r.IntN(spread)-spread/2)
+	return uint16(r.Uint32())&0x807f | uint16(e)<<7
+}
+
+// nearSmallest draws a number near the smallest normal one.
+func nearSmallest(r *rand.Rand) float32 {
+	if r.IntN(2) == 0 {
+		return math.Float32frombits(0x800000 + uint32(r.IntN(5)) - 2 | r.Uint32()&(1<<31))
+	}
+	return math.Float32frombits(r.Uint32()&0x80ffffff + uint32(r.IntN(3))<<23)
+}
+
+func TestFMAFlush(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for range 100000 {
+		e := 2 + r.IntN(120)
+		x := math.Float32frombits(uint32(near(r, e, 1)) << 16)
+		y := math.Float32frombits(uint32(near(r, 115-e, 34)) << 16)
+		z := nearSmallest(r)
+		if got, want := fmaFlush(x, y, z), exactFlush(x, y, z); different(got, want) {
+			t.Fatalf("fmaFlush(%x, %x, %x) = %x, want %x", x, y, z, got, want)
+		}
+	}
 }
 
 func TestProductsBF16(t *testing.T) { onAllBF16(t, testProductsBF16) }
@@ -162,28 +189,19 @@ func TestFlush(t *testing.T) { onAllBF16(t, testFlush) }
 
 func testFlush(t *testing.T, i isa) {
 	r := rand.New(rand.NewPCG(5, 6))
-	n := 40000
-	if testing.Short() {
-		n = 4000
-	}
-	for range n {
-		const lanes = 8
-		a, b := BF16{make([]byte, 4), 1, 2, 2}, BF16{make([]byte, 4*lanes), 2, lanes, lanes}
+	const lanes = 64
+	a, b := BF16{make([]byte, 4), 1, 2, 2}, BF16{make([]byte, 4*lanes), 2, lanes, lanes}
+	for range 4000 {
 		e := 2 + r.IntN(120)
 		for j := range 2 {
-			binary.LittleEndian.PutUint16(a.Data[2*j:], uint16(r.Uint32())&0x807f|uint16(e)<<7)
+			binary.LittleEndian.PutUint16(a.Data[2*j:], near(r, e, 1))
 		}
 		got, want := output[float32](1, lanes)
 		for j := range lanes {
 			for p := range 2 {
-				v := uint16(r.Uint32())&0x807f | uint16(max(0, 128-e+r.IntN(34)-30))<<7
-				binary.LittleEndian.PutUint16(b.Data[2*(p*lanes+j):], v)
+				binary.LittleEndian.PutUint16(b.Data[2*(p*lanes+j):], near(r, 115-e, 34))
 			}
-			bits := r.Uint32()&0x80ffffff + uint32(r.IntN(3))<<23
-			if r.IntN(2) == 0 {
-				bits = 0x800000 + uint32(r.IntN(5)) - 2 | bits&(1<<31)
-			}
-			got.Data[j] = math.Float32frombits(bits)
+			got.Data[j] = nearSmallest(r)
 		}
 		copy(want.Data, got.Data)
 		productsBF16(i, 1, a.floats(0), []BF16Term{{got, b, false, true}})
@@ -302,11 +320,9 @@ func BenchmarkProductsBF16(b *testing.B) {
 					})
 				}
 				b.Run(name+"/float32", func(b *testing.B) {
-					y := w
+					y := Dense(w.Data, rows, cols)
 					if tb {
 						y = w.T()
-					} else {
-						y = Dense(w.Data, rows, cols)
 					}
 					for b.Loop() {
 						Products(workers, x, Term[float32]{C: c, B: FactorOf(y)})

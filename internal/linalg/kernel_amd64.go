@@ -188,11 +188,13 @@ func roundBF16Part(dst []byte, src []float32) (n int) {
 	return n
 }
 
-func interleavePart(dst []float32, low, high []byte) (n int) {
-	if n = len(dst) / 16 * 16; n == 0 || best() == generic {
+// interleavePart does whole panels of pairWidth.
+func interleavePart(dst []float32, stride int, low, high []byte) (n int) {
+	if n = len(low) / (2 * pairWidth) * pairWidth; n == 0 || best() == generic {
 		return 0
 	}
-	interleaveAVX2(n, &dst[0], &low[0], &high[0])
+	_, _ = dst[(n/pairWidth-1)*stride+pairWidth-1], high[2*n-1] // the assembly trusts the lengths
+	interleaveAVX2(n, &dst[0], stride, &low[0], &high[0])
 	return n
 }
 

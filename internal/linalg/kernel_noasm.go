@@ -34,6 +34,6 @@ func update64(_ isa, n int, w, merged, d *float64, p *partial[float64]) (changed
 
 func roundBF16Part([]byte, []float32) int { return 0 }
 
-func interleavePart([]float32, []byte, []byte) int { return 0 }
+func interleavePart([]float32, int, []byte, []byte) int { return 0 }
 
 func widenBF16Part([]float32, []byte, bool) int { return 0 }

@@ -14,11 +14,12 @@ func TestKernelChoice(t *testing.T) {
 		godebug string
 		most    isa
 	}{
-		{"", avx512},
-		{"cpu.avx512f=off", avx2},
-		{"cpu.avx2=off", generic},
-		{"cpu.fma=off", generic},
-		{"cpu.avx512f=off,cpu.avx2=off", generic},
+		{"", avx512Pairs},
+		{"cpu.avx512bf16=off", avx512Flush},
+		{"cpu.avx512f=off", avx2Flush},
+		{"cpu.avx2=off", genericFlush},
+		{"cpu.fma=off", genericFlush},
+		{"cpu.avx512f=off,cpu.avx2=off", genericFlush},
 	}
 	for _, tt := range tests {
 		t.Run(tt.godebug, func(t *testing.T) {
@@ -29,7 +30,7 @@ func TestKernelChoice(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			if want := "kernel " + min(tt.most, best()).String() + "\n"; !strings.Contains(string(out), want) {
+			if want := "kernel " + min(tt.most, bestBF16()).String() + "\n"; !strings.Contains(string(out), want) {
 				t.Errorf("got %s, want %s", out, want)
 			}
 		})

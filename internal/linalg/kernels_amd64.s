@@ -5953,31 +5953,43 @@ done:
 	VZEROUPPER
 	RET
 
-// func interleaveAVX2(n int, dst *float32, low *byte, high *byte)
+// func interleaveAVX2(n int, dst *float32, stride int, low *byte, high *byte)
 // Requires: AVX, AVX2
-TEXT ·interleaveAVX2(SB), NOSPLIT, $0-32
+TEXT ·interleaveAVX2(SB), NOSPLIT, $0-40
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
-	MOVQ low+16(FP), DX
-	MOVQ high+24(FP), BX
+	MOVQ stride+16(FP), DX
+	MOVQ low+24(FP), BX
+	MOVQ high+32(FP), SI
+	SHLQ $0x02, DX
 
 loop:
 	TESTQ     AX, AX
 	JZ        done
-	VPMOVZXWD (DX), Y0
-	VPMOVZXWD (BX), Y1
+	VPMOVZXWD (BX), Y0
+	VPMOVZXWD (SI), Y1
 	VPSLLD    $0x10, Y1, Y1
 	VPOR      Y0, Y1, Y1
 	VMOVUPS   Y1, (CX)
-	VPMOVZXWD 16(DX), Y0
-	VPMOVZXWD 16(BX), Y1
+	VPMOVZXWD 16(BX), Y0
+	VPMOVZXWD 16(SI), Y1
 	VPSLLD    $0x10, Y1, Y1
 	VPOR      Y0, Y1, Y1
 	VMOVUPS   Y1, 32(CX)
-	ADDQ      $0x40, CX
-	ADDQ      $0x20, DX
-	ADDQ      $0x20, BX
-	SUBQ      $0x10, AX
+	VPMOVZXWD 32(BX), Y0
+	VPMOVZXWD 32(SI), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VPOR      Y0, Y1, Y1
+	VMOVUPS   Y1, 64(CX)
+	VPMOVZXWD 48(BX), Y0
+	VPMOVZXWD 48(SI), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VPOR      Y0, Y1, Y1
+	VMOVUPS   Y1, 96(CX)
+	ADDQ      DX, CX
+	ADDQ      $0x40, BX
+	ADDQ      $0x40, SI
+	SUBQ      $0x20, AX
 	JMP       loop
 
 done:

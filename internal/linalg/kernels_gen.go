@@ -379,13 +379,13 @@ func tile2x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, ac
 //go:noescape
 func roundBF16AVX2(n int, dst *byte, src *float32)
 
-// interleaveAVX2 computes, for n a multiple of 16, little-endian and of any alignment,
+// interleaveAVX2 computes, for n a multiple of 32, little-endian and of any alignment,
 //
 //	for i in 0…n-1:
-//		dst32[i] = high16[i]<<16 | low16[i]
+//		dst32[i/32*stride+i%32] = high16[i]<<16 | low16[i]
 //
 //go:noescape
-func interleaveAVX2(n int, dst *float32, low *byte, high *byte)
+func interleaveAVX2(n int, dst *float32, stride int, low *byte, high *byte)
 
 // widenAVX2 computes, for n a multiple of 16, little-endian and of any alignment,
 //

@@ -14,12 +14,14 @@ type Factor[T Float] struct {
 	// a matrix or in buf, which has rows·cols elements. It is called from
 	// several goroutines.
 	Block func(buf []T, i, j, rows, cols int) Mat[T]
+
+	pack func(dst []T, i, j, rows, cols int) // if not nil, packs a block in place of Block and packCols
 }
 
 // FactorOf returns m as a Factor.
 func FactorOf[T Float](m Mat[T]) Factor[T] {
 	m.check()
-	return Factor[T]{m.Rows, m.Cols, func(_ []T, i, j, rows, cols int) Mat[T] { return m.View(i, j, rows, cols) }}
+	return Factor[T]{Rows: m.Rows, Cols: m.Cols, Block: func(_ []T, i, j, rows, cols int) Mat[T] { return m.View(i, j, rows, cols) }}
 }
 
 // A Term is one product of [Products]: C ← A·B, or C ← C + A·B with Add.
@@ -156,9 +158,12 @@ func (l *left[T]) unit(s *scratch[T], c Mat[T], t Term[T], u unit) {
 	_, nr := shape[T](l.isa)
 	for k := 0; k < l.depth; k += blockDepth {
 		kc := min(blockDepth, l.depth-k)
-		b := t.B.Block(grow(&s.a, kc*u.cols), l.from+k, u.col, kc, u.cols)
 		bp := panels[T]{data: grow(&s.b, roundUp(u.cols, nr)*kc), stride: kc * nr}
-		packCols(bp.data, nr, b)
+		if t.B.pack != nil {
+			t.B.pack(bp.data, l.from+k, u.col, kc, u.cols)
+		} else {
+			packCols(bp.data, nr, t.B.Block(grow(&s.a, kc*u.cols), l.from+k, u.col, kc, u.cols))
+		}
 		step[T]{l.isa, s, t.Add || l.from+k > 0}.mulPacked(c, l.block(u.row, u.rows, k, kc), kc, bp)
 	}
 }

@@ -87,15 +87,17 @@ func roundBF16(v vector) {
 // interleave emits the loop of interleave.
 func interleave(v vector) {
 	name := "interleave" + v.isa
-	begin(name, "func(n int, dst *float32, low, high *byte)",
-		name+" computes, for n a multiple of 16, little-endian and of any alignment,",
+	begin(name, "func(n int, dst *float32, stride int, low, high *byte)",
+		name+" computes, for n a multiple of 32, little-endian and of any alignment,",
 		"",
 		"\tfor i in 0…n-1:",
-		"\t\tdst32[i] = high16[i]<<16 | low16[i]")
+		"\t\tdst32[i/32*stride+i%32] = high16[i]<<16 | low16[i]")
 	n, dst := Load(Param("n"), GP64()), Load(Param("dst"), GP64())
+	stride := Load(Param("stride"), GP64())
 	low, high := Load(Param("low"), GP64()), Load(Param("high"), GP64())
-	loop(n, 16, func() {
-		for at := 0; at < 16; at += v.lanes() {
+	SHLQ(U8(2), stride)
+	loop(n, 32, func() {
+		for at := 0; at < 32; at += v.lanes() {
 			x, y := v.reg(), v.reg()
 			VPMOVZXWD(Mem{Base: low, Disp: 2 * at}, x)
 			VPMOVZXWD(Mem{Base: high, Disp: 2 * at}, y)
@@ -103,9 +105,9 @@ func interleave(v vector) {
 			VPOR(x, y, y)
 			v.move(y, Mem{Base: dst, Disp: 4 * at})
 		}
-		ADDQ(U8(64), dst)
-		ADDQ(U8(32), low)
-		ADDQ(U8(32), high)
+		ADDQ(stride, dst)
+		ADDQ(U8(64), low)
+		ADDQ(U8(64), high)
 	})
 }
 

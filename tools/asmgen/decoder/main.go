@@ -22,6 +22,7 @@ func main() {
 		normGrad(s)
 		scoreGrad(s)
 		dot(s)
+		adam(s)
 	}
 	Generate()
 }

@@ -158,3 +158,32 @@ func dot(s set) {
 		s.each(func(at int) { VMOVUPS(acc[at], Mem{Base: r[2].base, Disp: at}) })
 	})
 }
+
+func adam(s set) {
+	n, r := s.begin("adam", ", c *float32", []string{"p", "grad", "m", "v"},
+		"\tkeep, f, beta1, beta2, rest2, root, eps, step = c[0], … c[7]",
+		"\tx = grad[i]*f",
+		"\tm[i] += (x-m[i])*beta1",
+		"\tv[i] = v[i]*beta2 + (rest2*x)*x",
+		"\tp[i] = p[i]*keep - step*(m[i]/(√v[i]/root+eps))")
+	c := Load(Param("c"), GP64())
+	var k [8]VecVirtual
+	for j := range k {
+		k[j] = s.reg()
+		VBROADCASTSS(Mem{Base: c, Disp: 4 * j}, k[j])
+	}
+	keep, f, beta1, beta2, rest2, root, eps, step := k[0], k[1], k[2], k[3], k[4], k[5], k[6], k[7]
+	s.loop(n, r[0].i, func() {
+		s.each(func(at int) {
+			x, m := s.mul(r[1].at(at), f), s.load(r[2].at(at))
+			m = s.add(s.mul(beta1, s.sub(m, x)), m)
+			VMOVUPS(m, r[2].at(at))
+			v := s.add(s.mul(x, s.mul(x, rest2)), s.mul(r[3].at(at), beta2))
+			VMOVUPS(v, r[3].at(at))
+			d := s.reg()
+			VSQRTPS(v, d)
+			d = s.add(eps, s.div(root, d))
+			VMOVUPS(s.sub(s.mul(s.div(d, m), step), s.mul(r[0].at(at), keep)), r[0].at(at))
+		})
+	}, nothing)
+}

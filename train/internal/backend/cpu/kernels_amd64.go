@@ -86,3 +86,11 @@ func dotPart(i isa, x, y []float32, sums *[lanes]float32) {
 	}
 	dotAVX2(len(x), &x[0], &y[0], &sums[0])
 }
+
+func adamPart(i isa, p, g, m, v []float32, c *adamNumbers) {
+	if i == avx512 {
+		adamAVX512(len(p), &p[0], &g[0], &m[0], &v[0], &c.keep)
+		return
+	}
+	adamAVX2(len(p), &p[0], &g[0], &m[0], &v[0], &c.keep)
+}

@@ -27,3 +27,7 @@ func normGradPart(isa, []float32, []float32, []float32, []float32, float32, floa
 func scoreGradPart(isa, []float32, []float32, float32, float32, float32) { panic("cpu: no assembly") }
 
 func dotPart(isa, []float32, []float32, *[lanes]float32) { panic("cpu: no assembly") }
+
+func adamPart(isa, []float32, []float32, []float32, []float32, *adamNumbers) {
+	panic("cpu: no assembly")
+}

@@ -79,9 +79,11 @@ func (b *Backend) NormBwd(dx, dgamma, dbeta, dy, x, stat backend.Mat, n backend.
 		}
 	})
 	if !dgamma.Empty() {
-		b.columns(writable(dgamma).row(0), x.Rows, func(i, j int) float64 {
-			s := sm.row(i)
-			return float64(dym.row(i)[j]) * float64((xm.row(i)[j]-s[0])*s[1])
+		b.columns(writable(dgamma).row(0), x.Rows, func(acc []float64, i, from int) {
+			mean, rstd, xs := sm.row(i)[0], sm.row(i)[1], xm.row(i)[from:]
+			for j, d := range dym.row(i)[from:][:len(acc)] {
+				acc[j] += float64(float64(d) * float64((xs[j]-mean)*rstd))
+			}
 		})
 	}
 	if !dbeta.Empty() {
@@ -102,15 +104,13 @@ func normRowBwd(dx, dy, x, gamma []float32, mean, rstd float32, layer bool) {
 	k.normGrad(dx, dy, x, gamma, mean, rstd, mg, mgx)
 }
 
-// columns adds to sum_j the sum over i < rows of f(i, j), in float64 and in
-// order. Goroutines take columns.
-func (b *Backend) columns(sum []float32, rows int, f func(i, j int) float64) {
+// columns adds to sum the sum over rows, in float64 and in order: f adds what
+// row i has for the columns from from on. Goroutines take columns.
+func (b *Backend) columns(sum []float32, rows int, f func(acc []float64, i, from int)) {
 	b.split(len(sum), rows, func(from, to int) {
 		acc := make([]float64, to-from)
 		for i := range rows {
-			for j := range acc {
-				acc[j] += float64(f(i, from+j))
-			}
+			f(acc, i, from)
 		}
 		for j, s := range acc {
 			sum[from+j] += float32(s)

@@ -59,7 +59,11 @@ func (b *Backend) AddBias(y, bias backend.Mat) {
 func (b *Backend) BiasGrad(db, dy backend.Mat) {
 	checkLen(db.Cols, dy.Cols)
 	m := values(dy)
-	b.columns(writable(db).row(0), dy.Rows, func(i, j int) float64 { return float64(m.data[i*m.stride+j]) })
+	b.columns(writable(db).row(0), dy.Rows, func(acc []float64, i, from int) {
+		for j, d := range m.row(i)[from:][:len(acc)] {
+			acc[j] += float64(d)
+		}
+	})
 }
 
 // ScaleCols scales columns.
@@ -78,8 +82,11 @@ func (b *Backend) ScaleCols(y, x, s backend.Mat) {
 func (b *Backend) ColDot(sum, x, y backend.Mat) {
 	same(x, y)
 	xm, ym := values(x), values(y)
-	b.columns(writable(sum).row(0), x.Rows, func(i, j int) float64 {
-		return float64(xm.data[i*xm.stride+j]) * float64(ym.data[i*ym.stride+j])
+	b.columns(writable(sum).row(0), x.Rows, func(acc []float64, i, from int) {
+		ys := ym.row(i)[from:]
+		for j, v := range xm.row(i)[from:][:len(acc)] {
+			acc[j] += float64(float64(v) * float64(ys[j]))
+		}
 	})
 }
 

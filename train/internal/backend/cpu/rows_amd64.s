@@ -289,6 +289,54 @@ done:
 	VZEROUPPER
 	RET
 
+// func adamAVX512(n int, p *float32, grad *float32, m *float32, v *float32, c *float32)
+// Requires: AVX, AVX512F
+TEXT ·adamAVX512(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         p+8(FP), DX
+	MOVQ         grad+16(FP), BX
+	MOVQ         m+24(FP), SI
+	MOVQ         v+32(FP), DI
+	MOVQ         c+40(FP), CX
+	VBROADCASTSS (CX), Z0
+	VBROADCASTSS 4(CX), Z1
+	VBROADCASTSS 8(CX), Z2
+	VBROADCASTSS 12(CX), Z3
+	VBROADCASTSS 16(CX), Z4
+	VBROADCASTSS 20(CX), Z5
+	VBROADCASTSS 24(CX), Z6
+	VBROADCASTSS 28(CX), Z7
+	XORQ         CX, CX
+
+loop:
+	CMPQ    CX, AX
+	JGE     done
+	VMULPS  (BX)(CX*4), Z1, Z8
+	VMOVUPS (SI)(CX*4), Z9
+	VSUBPS  Z9, Z8, Z10
+	VMULPS  Z2, Z10, Z10
+	VADDPS  Z10, Z9, Z9
+	VMOVUPS Z9, (SI)(CX*4)
+	VMULPS  Z8, Z4, Z10
+	VMULPS  Z8, Z10, Z8
+	VMULPS  (DI)(CX*4), Z3, Z10
+	VADDPS  Z8, Z10, Z8
+	VMOVUPS Z8, (DI)(CX*4)
+	VSQRTPS Z8, Z8
+	VDIVPS  Z5, Z8, Z8
+	VADDPS  Z6, Z8, Z8
+	VDIVPS  Z8, Z9, Z8
+	VMULPS  Z8, Z7, Z8
+	VMULPS  (DX)(CX*4), Z0, Z9
+	VSUBPS  Z8, Z9, Z8
+	VMOVUPS Z8, (DX)(CX*4)
+	ADDQ    $+16, CX
+	JMP     loop
+
+done:
+	VZEROUPPER
+	RET
+
 // func addScaledAVX2(n int, y *float32, x *float32, f float32)
 // Requires: AVX
 TEXT ·addScaledAVX2(SB), NOSPLIT, $0-28
@@ -649,5 +697,72 @@ loop:
 done:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
+	VZEROUPPER
+	RET
+
+// func adamAVX2(n int, p *float32, grad *float32, m *float32, v *float32, c *float32)
+// Requires: AVX
+TEXT ·adamAVX2(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         p+8(FP), DX
+	MOVQ         grad+16(FP), BX
+	MOVQ         m+24(FP), SI
+	MOVQ         v+32(FP), DI
+	MOVQ         c+40(FP), CX
+	VBROADCASTSS (CX), Y0
+	VBROADCASTSS 4(CX), Y1
+	VBROADCASTSS 8(CX), Y2
+	VBROADCASTSS 12(CX), Y3
+	VBROADCASTSS 16(CX), Y4
+	VBROADCASTSS 20(CX), Y5
+	VBROADCASTSS 24(CX), Y6
+	VBROADCASTSS 28(CX), Y7
+	XORQ         CX, CX
+
+loop:
+	CMPQ    CX, AX
+	JGE     done
+	VMULPS  (BX)(CX*4), Y1, Y8
+	VMOVUPS (SI)(CX*4), Y9
+	VSUBPS  Y9, Y8, Y10
+	VMULPS  Y2, Y10, Y10
+	VADDPS  Y10, Y9, Y9
+	VMOVUPS Y9, (SI)(CX*4)
+	VMULPS  Y8, Y4, Y10
+	VMULPS  Y8, Y10, Y8
+	VMULPS  (DI)(CX*4), Y3, Y10
+	VADDPS  Y8, Y10, Y8
+	VMOVUPS Y8, (DI)(CX*4)
+	VSQRTPS Y8, Y8
+	VDIVPS  Y5, Y8, Y8
+	VADDPS  Y6, Y8, Y8
+	VDIVPS  Y8, Y9, Y8
+	VMULPS  Y8, Y7, Y8
+	VMULPS  (DX)(CX*4), Y0, Y9
+	VSUBPS  Y8, Y9, Y8
+	VMOVUPS Y8, (DX)(CX*4)
+	VMULPS  32(BX)(CX*4), Y1, Y8
+	VMOVUPS 32(SI)(CX*4), Y9
+	VSUBPS  Y9, Y8, Y10
+	VMULPS  Y2, Y10, Y10
+	VADDPS  Y10, Y9, Y9
+	VMOVUPS Y9, 32(SI)(CX*4)
+	VMULPS  Y8, Y4, Y10
+	VMULPS  Y8, Y10, Y8
+	VMULPS  32(DI)(CX*4), Y3, Y10
+	VADDPS  Y8, Y10, Y8
+	VMOVUPS Y8, 32(DI)(CX*4)
+	VSQRTPS Y8, Y8
+	VDIVPS  Y5, Y8, Y8
+	VADDPS  Y6, Y8, Y8
+	VDIVPS  Y8, Y9, Y8
+	VMULPS  Y8, Y7, Y8
+	VMULPS  32(DX)(CX*4), Y0, Y9
+	VSUBPS  Y8, Y9, Y8
+	VMOVUPS Y8, 32(DX)(CX*4)
+	ADDQ    $+16, CX
+	JMP     loop
+
+done:
 	VZEROUPPER
 	RET

@@ -78,6 +78,17 @@ func scoreGradAVX512(n int, x *float32, ds *float32, inverse float32, d float32,
 //go:noescape
 func dotAVX512(n int, x *float32, y *float32, lanes *float32)
 
+// adamAVX512 computes, for n a multiple of 16, every product rounded,
+//
+//	keep, f, beta1, beta2, rest2, root, eps, step = c[0], … c[7]
+//	x = grad[i]*f
+//	m[i] += (x-m[i])*beta1
+//	v[i] = v[i]*beta2 + (rest2*x)*x
+//	p[i] = p[i]*keep - step*(m[i]/(√v[i]/root+eps))
+//
+//go:noescape
+func adamAVX512(n int, p *float32, grad *float32, m *float32, v *float32, c *float32)
+
 // addScaledAVX2 computes, for n a multiple of 16, every product rounded,
 //
 //	y[i] += x[i]*f
@@ -151,3 +162,14 @@ func scoreGradAVX2(n int, x *float32, ds *float32, inverse float32, d float32, s
 //
 //go:noescape
 func dotAVX2(n int, x *float32, y *float32, lanes *float32)
+
+// adamAVX2 computes, for n a multiple of 16, every product rounded,
+//
+//	keep, f, beta1, beta2, rest2, root, eps, step = c[0], … c[7]
+//	x = grad[i]*f
+//	m[i] += (x-m[i])*beta1
+//	v[i] = v[i]*beta2 + (rest2*x)*x
+//	p[i] = p[i]*keep - step*(m[i]/(√v[i]/root+eps))
+//
+//go:noescape
+func adamAVX2(n int, p *float32, grad *float32, m *float32, v *float32, c *float32)

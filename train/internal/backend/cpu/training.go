@@ -77,17 +77,23 @@ func (b *Backend) AdamW(p, g, m, v backend.Mat, a backend.Adam) {
 		keep: float32(1 - a.LR*a.Decay), grad: float32(a.GradScale), beta1: float32(1 - a.Beta1), beta2: float32(a.Beta2),
 		rest2: float32(1 - a.Beta2), root: float32(math.Sqrt(a.C2)), eps: float32(a.Eps), step: float32(a.LR / a.C1),
 	}
+	k := best()
 	b.split(p.Rows, 4*p.Cols, func(from, to int) {
 		for i := from; i < to; i++ {
-			c.row(pm.row(i), gm.row(i), mm.row(i), vm.row(i))
+			c.row(k, pm.row(i), gm.row(i), mm.row(i), vm.row(i))
 		}
 	})
 }
 
+// adamNumbers are read in this order by the assembly.
 type adamNumbers struct{ keep, grad, beta1, beta2, rest2, root, eps, step float32 }
 
-func (c *adamNumbers) row(p, g, m, v []float32) {
-	for j := range p {
+func (c *adamNumbers) row(i isa, p, g, m, v []float32) {
+	n := i.whole(len(p))
+	if n > 0 {
+		adamPart(i, p[:n], g[:n], m[:n], v[:n], c)
+	}
+	for j := n; j < len(p); j++ {
 		x := g[j] * c.grad
 		m[j] += float32((x - m[j]) * c.beta1)
 		v[j] = float32(v[j]*c.beta2) + float32(float32(c.rest2*x)*x)
