@@ -26,7 +26,11 @@ FULL = {
     "ft": dict(lr=3e-5), "bitfit": dict(lr=3e-3), "preembed": dict(lr=1e-2, prefix=16, infix=16), "prelayer": dict(lr=1e-3, prefix=8, infix=8),
     "adapterh": dict(lr=3e-4, bottleneck=16), "lora": dict(lr=5e-4, rank=8, alpha=16, targets="all-linear"),
 }
-GRID = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]
+GRID = {m: [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1] for m in QUICK}
+FULL_GRID = {
+    "ft": [3e-5, 1e-4, 3e-4], "bitfit": [3e-3, 1e-2], "preembed": [1e-2, 1e-1], "prelayer": [1e-2, 1e-1],
+    "adapterh": [3e-4, 1e-3, 3e-3], "lora": [5e-4, 2e-3],
+}
 NAMES = {"ft": "full fine-tuning", "bitfit": "BitFit", "preembed": "prefix-embedding", "prelayer": "prefix-layer", "adapterh": "adapter-H", "lora": "LoRA"}
 
 
@@ -210,8 +214,9 @@ def picture(rows, title):
 
 def grid(a, table, base, with_bias, work, form):
     for method, options in reversed(table.items()):
-        got = [train(a, with_bias if method == "bitfit" else base, method, {**options, "lr": lr}, 0, work, form)["loss"] for lr in GRID]
-        print(method, " ".join(f"{lr:g}: {x:.4f}" for lr, x in zip(GRID, got)), flush=True)
+        rates = (FULL_GRID if a.full else GRID)[method]
+        got = [train(a, with_bias if method == "bitfit" else base, method, {**options, "lr": lr}, 0, work, form) for lr in rates]
+        print(method, " ".join(f"{lr:g}: {x['first']:.4f} to {x['loss']:.4f}" for lr, x in zip(rates, got)), flush=True)
 
 
 def main():
@@ -241,6 +246,7 @@ def main():
         write(f"{work}/eval.jsonl", held)
         with_bias = biased(base, f"{work}/biased")
         if a.grid:
+            write(f"{work}/eval.jsonl", held[:20])
             return grid(a, table, base, with_bias, work, form)
         key = dict(form=form, base=os.path.abspath(base), source=source)
         first = kept(f"{work}/untrained.json", key, lambda: dict(bleu=bleu(a, base, None, tests, work, form)[0]))

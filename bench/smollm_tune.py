@@ -2,12 +2,12 @@
 """A fine-tune of a real model, for bench/measure_extract.py.
 
 usage: smollm_tune.py tune BASE TUNED [--steps N]
-       smollm_tune.py losses BASE TUNED ADAPTER
+       smollm_tune.py losses BASE MODEL-OR-ADAPTER...
 
 tune trains all weights of BASE with transformers and AdamW in float32, on the
 text of this repository but for every eighth block of tokens, and saves the
-result in BASE's dtype. losses prints the mean loss on the blocks held out, of
-BASE, of TUNED, and of BASE with ADAPTER loaded by PEFT."""
+result in BASE's dtype. losses prints the mean loss on the blocks held out of
+each model, and of BASE with each adapter loaded by PEFT."""
 import argparse, glob, os, sys, warnings
 warnings.filterwarnings("ignore")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,7 +29,7 @@ def blocks(base):
     ids = T.PreTrainedTokenizerFast(tokenizer_file=os.path.join(base, "tokenizer.json")).encode(text)
     ids = torch.tensor(ids[: len(ids) // BLOCK * BLOCK]).view(-1, BLOCK)
     held = torch.arange(len(ids)) % HELD_OUT == HELD_OUT - 1
-    return ids[~held], ids[held][:24]
+    return ids[~held], ids[held][:12]
 
 
 def load(path):
@@ -57,18 +57,19 @@ def loss(m, held):
         return sum(m(input_ids=b[None], labels=b[None]).loss.item() for b in held) / len(held)
 
 
-def losses(base, tuned, adapter):
+def losses(base, *others):
     from peft import PeftModel
 
     _, held = blocks(base)
-    return [loss(load(base).eval(), held), loss(load(tuned).eval(), held), loss(PeftModel.from_pretrained(load(base), adapter).eval(), held)]
+    models = (PeftModel.from_pretrained(load(base), p) if os.path.exists(os.path.join(p, "adapter_config.json")) else load(p) for p in others)
+    return [loss(m.eval(), held) for m in models]
 
 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("what", choices=["tune", "losses"])
     p.add_argument("paths", nargs="+")
-    p.add_argument("--steps", type=int, default=30)
+    p.add_argument("--steps", type=int, default=20)
     a = p.parse_args()
     if a.what == "tune":
         tune(*a.paths, a.steps)

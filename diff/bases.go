@@ -126,8 +126,8 @@ func (p *ExtractPlan) compare(j *job) (*ChangedTensor, error) {
 		return nil, nil
 	}
 	if !j.stats.unknown {
-		norm, relative := math.Sqrt(j.stats.delta2), j.stats.relative()
-		c.Norm, c.Relative, c.NoiseFloor = &norm, &relative, ratio(j.stats.noise2, j.stats.delta2)
+		norm := math.Sqrt(j.stats.delta2)
+		c.Norm, c.Relative, c.NoiseFloor = &norm, j.stats.relative(), ratio(j.stats.noise2, j.stats.delta2)
 		c.Elements = float64(j.stats.changed) / float64(max(1, j.base.Elements()))
 	}
 	for _, pl := range planes {

@@ -16,17 +16,18 @@ type Certificate struct {
 	Kind       string    `json:"kind"`
 	Shape      []int     `json:"shape"`
 	Rank       int       `json:"rank"`
-	FullRank   bool      `json:"full_rank,omitempty"` // the rule asks for a rank above MaxRank, where it is cut, or for factors larger than Δ
-	Relative   float64   `json:"relative"`            // ‖Δ‖/‖W‖
-	Norm       float64   `json:"delta_norm"`          // ‖Δ‖
-	Error      float64   `json:"error"`               // ‖Δ − s·B·A‖/‖Δ‖
-	Energy     float64   `json:"energy"`              // 1 − error²
-	NoiseFloor float64   `json:"noise_floor"`         // expected norm of the rounding noise in Δ, by ‖Δ‖
-	NoiseEdge  float64   `json:"noise_edge"`          // the largest singular value expected of that noise
-	StableRank float64   `json:"stable_rank"`         // ‖Δ‖²/σ₁²
-	Largest    float64   `json:"sigma_1"`             // σ₁ of s·B·A
-	Next       float64   `json:"sigma_next"`          // ‖Δ − s·B·A‖₂ on the directions found next, a lower bound of σ_{r+1} of Δ
-	Spectrum   []float64 `json:"spectrum,omitempty"`  // leading singular values of Δ, lower bounds
+	FullRank   bool      `json:"full_rank,omitempty"`  // Δ has no low rank: the rule asks for more than MaxRank or for factors larger than Δ, or more is left than noise
+	Stochastic bool      `json:"stochastic,omitempty"` // the noise is that of stochastic rounding; for the rule auto
+	Relative   float64   `json:"relative"`             // ‖Δ‖/‖W‖
+	Norm       float64   `json:"delta_norm"`           // ‖Δ‖
+	Error      float64   `json:"error"`                // ‖Δ − s·B·A‖/‖Δ‖
+	Energy     float64   `json:"energy"`               // 1 − error²
+	NoiseFloor float64   `json:"noise_floor"`          // expected norm of the rounding noise in Δ, by ‖Δ‖
+	NoiseEdge  float64   `json:"noise_edge"`           // the largest singular value expected of that noise and of float32
+	StableRank float64   `json:"stable_rank"`          // ‖Δ‖²/σ₁²
+	Largest    float64   `json:"sigma_1"`              // σ₁ of s·B·A
+	Next       float64   `json:"sigma_next"`           // ‖Δ − s·B·A‖₂ on the directions found next, a lower bound of σ_{r+1} of Δ
+	Spectrum   []float64 `json:"spectrum,omitempty"`   // leading singular values of Δ, lower bounds
 
 	delta2, error2, base2, noise2 float64
 }
@@ -48,7 +49,7 @@ func (r role) name() string {
 func (c *Certificate) add(s stats, t *truncation, error2, next float64) {
 	c.delta2, c.base2, c.noise2, c.error2 = c.delta2+s.delta2, c.base2+s.base2, c.noise2+s.noise2, c.error2+error2
 	c.NoiseEdge, c.Next = max(c.NoiseEdge, s.edge), max(c.Next, next)
-	c.FullRank = c.FullRank || t.full
+	c.FullRank, c.Stochastic = c.FullRank || t.full, c.Stochastic || t.stochastic
 	if s := t.sigma(); len(c.Spectrum) == 0 || len(s) > 0 && s[0] > c.Spectrum[0] {
 		c.Spectrum = s
 	}

@@ -106,11 +106,16 @@ func (d *delta) row(x, base []float32, first int) {
 // wideRow is row in float64, for values that float32 would round.
 func (d *delta) wideRow(x, base []float32, first int) {
 	t, b := make([]float64, len(x)), make([]float64, len(x))
-	d.tuned.decode64(t, first)
-	d.base.decode64(b, first)
+	d.decode(t, b, first)
 	for i := range x {
 		x[i], base[i] = float32(math.Ldexp(t[i]-b[i], -d.exponent)), float32(b[i])
 	}
+}
+
+// decode reads len(t) elements of both sides in float64.
+func (d *delta) decode(t, b []float64, first int) {
+	d.tuned.decode64(t, first)
+	d.base.decode64(b, first)
 }
 
 // stats is what one look at all elements of a delta tells.
@@ -129,11 +134,16 @@ func (s *stats) add(o stats) {
 	s.changed, s.edge, s.unknown = s.changed+o.changed, max(s.edge, o.edge), s.unknown || o.unknown
 }
 
-func (s stats) relative() float64 {
-	if s.base2 == 0 {
-		return 0
+// relative returns ‖X‖/‖W‖, nil for a change of zeros.
+func (s stats) relative() *float64 {
+	r := 0.0
+	switch {
+	case s.base2 > 0:
+		r = math.Sqrt(s.delta2 / s.base2)
+	case s.delta2 > 0:
+		return nil
 	}
-	return math.Sqrt(s.delta2 / s.base2)
+	return &r
 }
 
 // panelStats are the stats of some rows, before they are added in order, the
@@ -157,9 +167,13 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	}
 	height := max(16, (d.rows+maxPanels-1)/maxPanels)
 	panels := make([]panelStats, (d.rows+height-1)/height)
+	var grid dtype.DType
+	if err := mmap.Guard(func() { grid = d.tuned.grid(d.rows * d.cols) }); err != nil {
+		return s, err
+	}
 	err = linalg.Split(workers, d.rows, height, func(buf *[]float32, first, n int) error {
 		p := &panels[first/height]
-		return mmap.Guard(func() { d.panel(p, x, buf, first, n) })
+		return mmap.Guard(func() { d.panel(p, newNoise(grid), x, buf, first, n) })
 	})
 	if err != nil {
 		return s, err
@@ -176,9 +190,9 @@ func (d *delta) load(workers int, x []float32) (s stats, err error) {
 	if d.extreme(s) {
 		return d.loadWide(x)
 	}
-	unit := newNoise(d.tuned.dtype).unit
+	unit := newNoise(grid).unit
 	s.noise2 *= unit
-	s.edge = noiseEdge(rowMost*unit, largestOf(columns)*unit, d.rows, d.cols)
+	s.edge = resolved(noiseEdge(rowMost*unit, largestOf(columns)*unit, d.rows, d.cols), s.delta2)
 	return s, nil
 }
 
@@ -193,13 +207,12 @@ func largestOf(x []float64) (most float64) {
 var errNotFinite = fmt.Errorf("values that are NaN or infinite")
 
 // panel measures n rows from first on.
-func (d *delta) panel(p *panelStats, x []float32, buf *[]float32, first, n int) {
+func (d *delta) panel(p *panelStats, n2 noise, x []float32, buf *[]float32, first, n int) {
 	if cap(*buf) < 3*d.cols {
 		*buf = make([]float32, 3*d.cols)
 	}
 	row, base, tuned := (*buf)[:d.cols], (*buf)[d.cols:2*d.cols], (*buf)[2*d.cols:3*d.cols]
 	p.columns = make([]float32, d.cols)
-	n2 := newNoise(d.tuned.dtype)
 	for i := first; i < first+n; i++ {
 		if x != nil {
 			row = x[i*d.cols : (i+1)*d.cols]

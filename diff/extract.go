@@ -328,7 +328,7 @@ func (p *ExtractPlan) planes(j *job, rule lowrank.Rule) (planes []plane, rank in
 func (p *ExtractPlan) plane(j *job, e int, rule lowrank.Rule) (pl plane, err error) {
 	t := truncator{workers: p.workers(j), seed: p.options.Seed, maxRank: p.options.MaxRank, probes: probes, exact: p.options.Exact}
 	d := p.pair.delta(j.match, j.role.rows, j.role.cols).plane(e)
-	pl.source = d
+	pl.source, t.delta = d, d
 	var x []float32
 	if j.memory() <= p.options.Memory {
 		if j.buffer == nil {
@@ -344,6 +344,9 @@ func (p *ExtractPlan) plane(j *job, e int, rule lowrank.Rule) (pl plane, err err
 		return pl, err
 	}
 	pl.found.exponent = d.exponent
+	if pl.found.stochastic {
+		pl.stats.noise2, pl.stats.edge = pl.found.noise2, pl.found.edge
+	}
 	if j.role.planes > 1 {
 		pl.source = d // one plane in memory at a time
 	}

@@ -99,8 +99,8 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 func (j *job) change(total float64) TensorChange {
 	c := TensorChange{Tensor: j.name, Why: j.why}
 	if !j.stats.unknown && total > 0 {
-		relative, share := j.stats.relative(), j.stats.delta2/total
-		c.Relative, c.Share = &relative, &share
+		share := j.stats.delta2 / total
+		c.Relative, c.Share = j.stats.relative(), &share
 	}
 	return c
 }
@@ -173,7 +173,7 @@ func (p *ExtractPlan) count(x *Extraction) {
 	for _, v := range x.Adapter.Replacements {
 		r.Bytes += int64(len(v.Value.Bytes))
 	}
-	full, parts := 0, 0
+	full, parts, stochastic := 0, 0, 0
 	for _, c := range r.Modules {
 		if _, part := p.pair.names.part(c.Tensor); part {
 			parts++
@@ -181,15 +181,21 @@ func (p *ExtractPlan) count(x *Extraction) {
 		if c.FullRank {
 			full++
 		}
+		if c.Stochastic {
+			stochastic++
+		}
 	}
 	if r.Twin != "" {
 		r.Notes = append(r.Notes, fmt.Sprintf("%s is tied to the embedding and gets the same factors", r.Twin))
+	}
+	if stochastic > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d modules were rounded stochastically: their noise is larger than that of rounding to nearest", stochastic))
 	}
 	if parts > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d modules are parts of stacked parameters in transformers 5: they are named as the checkpoint has them, which older versions and servers load and PEFT beside transformers 5 does not", parts))
 	}
 	if full > 0 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%d of %d modules changed in full rank: ranks are cut at %d (--max-rank), factors may be larger than what they carry", full, len(r.Modules), p.options.MaxRank))
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d of %d modules changed in full rank: factors carry what stands out, up to rank %d (--max-rank), and may be larger than the change", full, len(r.Modules), p.options.MaxRank))
 	}
 }
 

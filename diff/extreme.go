@@ -30,11 +30,10 @@ func (d *delta) extreme(s stats) bool {
 func (d *delta) loadWide(x []float32) (s stats, err error) {
 	tuned, base := make([]float64, d.cols), make([]float64, d.cols)
 	columns, rowMost, most := make([]float64, d.cols), 0.0, 0.0
-	n := newNoise(d.tuned.dtype)
+	n := newNoise(d.tuned.grid(d.rows * d.cols))
 	err = mmap.Guard(func() {
 		for i := range d.rows {
-			d.tuned.decode64(tuned, i*d.cols)
-			d.base.decode64(base, i*d.cols)
+			d.decode(tuned, base, i*d.cols)
 			row := 0.0
 			for j, t := range tuned {
 				b, v := base[j], t-base[j]
@@ -55,7 +54,7 @@ func (d *delta) loadWide(x []float32) (s stats, err error) {
 	if sum := s.base2 + s.delta2; math.IsNaN(sum) || math.IsInf(sum, 0) {
 		return s, errNotFinite
 	}
-	s.edge = noiseEdge(rowMost, largestOf(columns), d.rows, d.cols)
+	s.edge = resolved(noiseEdge(rowMost, largestOf(columns), d.rows, d.cols), s.delta2)
 	if most > 0 {
 		d.exponent = math.Ilogb(most) / 2 * 2
 	}

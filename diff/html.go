@@ -104,8 +104,8 @@ func changes(p *report.Page, title string, list []TensorChange) {
 	var rows [][]string
 	for _, c := range list {
 		relative, share := "", ""
-		if c.Relative != nil {
-			relative, share = text.Ratio(*c.Relative), text.Percent(*c.Share)
+		if c.Share != nil {
+			relative, share = text.Ratio(orNaN(c.Relative)), text.Percent(*c.Share)
 		}
 		rows = append(rows, []string{c.Tensor, c.Why, relative, share})
 	}
@@ -146,7 +146,14 @@ func BasesHTML(r *BasesReport) []byte {
 			if len(c.Spectrum) > 0 {
 				rank = rankWord(c)
 			}
-			rows = append(rows, []string{c.Tensor, c.DType, fmt.Sprint(c.Shape), text.Ratio(orNaN(c.Relative)), text.Percent(c.Elements), rank, text.Ratio(c.StableRank)})
+			dtype, shape := c.DType, fmt.Sprint(c.Shape)
+			if c.NewDType != "" {
+				dtype += " → " + c.NewDType
+			}
+			if c.NewShape != nil {
+				shape += fmt.Sprint(" → ", c.NewShape)
+			}
+			rows = append(rows, []string{c.Tensor, dtype, shape, text.Ratio(orNaN(c.Relative)), text.Percent(c.Elements), rank, text.Ratio(c.StableRank)})
 		}
 		p.Table([]string{"tensor", "dtype", "shape", "‖Δ‖/‖W‖", "elements changed", "rank", "stable rank"}, rows)
 	}

@@ -66,6 +66,13 @@ func (n noise) square(v float32) float32 {
 	return float32(p * p)
 }
 
+// resolved adds to the edge of a noise what arithmetic in float32 leaves of
+// zero singular values: up to 4.4e-8·‖X‖ of exact products of rank 1 to 64 and
+// sides of 64 to 3000.
+func resolved(edge, delta2 float64) float64 {
+	return math.Sqrt(float64(edge*edge) + 0x1p-46*delta2)
+}
+
 // noiseEdge bounds the largest singular value of a rows×cols matrix of
 // independent noise, from the largest sum of variances of a row and of a
 // column: ‖E‖ ≤ (1+ε)·(√max_i Σ_j v_ij + √max_j Σ_i v_ij) (Bandeira and van

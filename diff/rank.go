@@ -31,6 +31,22 @@ func atLeast(rule lowrank.Rule, squares []float64, s stats) int {
 	return rank + int(math.Max(0, missing/squares[rank-1]))
 }
 
+// loud reports whether more is left of a delta than rounding to nearest
+// explains: the change goes on below the edge of the noise, in too many
+// directions for any to stand out.
+func loud(kept []float64, s stats, rows, cols int) bool {
+	left := s.delta2
+	for _, q := range kept {
+		left -= q
+	}
+	// Of few elements the mean of n squared errors deviates by 0.9/√n.
+	slack := noiseSlack + 4/math.Sqrt(float64(rows)*float64(cols))
+	// What rank directions take of the noise is no longer in the rest.
+	r := float64(len(kept))
+	rest := (1 - r/float64(rows)) * (1 - r/float64(cols))
+	return left > max(unresolved*s.delta2, (1+slack)*rest*s.noise2)
+}
+
 // noiseSlack is the relative error allowed to the expected energy of the
 // rounding noise: values in a binade are not spread evenly.
 const noiseSlack = 0.1

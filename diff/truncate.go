@@ -23,8 +23,10 @@ type truncation struct {
 	full    bool      // the rule asks for more than may be kept, or than is worth it
 	squares []float64 // Ritz values squared, rank of them and some more
 	// left and right have rank+probes rows; see linalg.Krylov.Factors.
-	left, right linalg.Mat[float32]
-	exponent    int // of the delta; squares and factors are those of Δ·2^-exponent
+	left, right  linalg.Mat[float32]
+	exponent     int // of the delta; squares and factors are those of Δ·2^-exponent
+	stochastic   bool
+	noise2, edge float64 // of stochastic rounding, if it was found
 }
 
 // sigma returns the singular values that were found.
@@ -43,6 +45,7 @@ type truncator struct {
 	maxRank int // of adaptive rules
 	probes  int // triplets beyond the rank
 	exact   bool
+	delta   *delta // that the source gives; nil: rounding to nearest is all the noise there is
 }
 
 // probes is how many triplets beyond the rank a certificate looks at.
@@ -57,7 +60,8 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 	k := linalg.NewKrylov(x, firstBlock(rule, limit), t.workers, t.seed, stream(name))
 	var h history
 	rank, full := 0, false
-	for {
+	result := &truncation{}
+	for tested := -1; ; {
 		if err := k.Grow(); err != nil {
 			return nil, err
 		}
@@ -67,6 +71,17 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 		full = rank > limit || h.settled(rank, s) && atLeast(rule, k.Squares(), s) > limit
 		rank = min(rank, limit)
 		done := enough && h.settled(rank, s) && h.steady(rule, rank, s)
+		if n, ratio := louder(k.Squares(), s, rows, cols); t.delta != nil && rule == lowrank.Auto() && n <= limit &&
+			(n < rank || n == rank && loud(k.Squares()[:n], s, rows, cols)) && n != tested && ratio <= loudest && (h.settled(n, s) || k.Complete()) {
+			tested = n
+			if err := t.stochastic(result, k, n, s); err != nil {
+				return nil, err
+			}
+			if result.stochastic && (!t.exact || k.Complete()) {
+				rank, full = result.rank, false
+				break
+			}
+		}
 		if full { // what is cut off is no approximation of the whole anyway
 			done = k.Size() >= 2*limit || k.Size() >= limit && h.settled(rank, s)
 		}
@@ -75,16 +90,47 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 		}
 		k.Widen()
 	}
+	if rule == lowrank.Auto() && !result.stochastic && !full && t.delta != nil {
+		var err error
+		if rank, err = t.swallowed(k, rank); err != nil {
+			return nil, err
+		}
+	}
 	more := min(rank+t.probes, k.Size())
+	if rule == lowrank.Auto() && !result.stochastic {
+		full = full || loud(k.Squares()[:rank], s, rows, cols)
+	}
 	if _, ok := rule.Fixed(); !ok && rank*(rows+cols) > rows*cols {
 		full = true // factors are larger than the delta
 	}
-	result := &truncation{rank: rank, full: full, squares: append([]float64(nil), k.Squares()...)}
+	result.rank, result.full, result.squares = rank, full, append([]float64(nil), k.Squares()...)
 	if s.delta2 == 0 || rank == 0 {
 		more = 0
 	}
 	result.left, result.right = k.Factors(more)
 	return result, nil
+}
+
+// stochastic tests whether the first n values are all that stands out of the
+// noise of stochastic rounding, which depends on them: fewer may be.
+func (t truncator) stochastic(result *truncation, k *linalg.Krylov, n int, s stats) error {
+	e := t.delta.exponent
+	for {
+		left, right := k.Factors(n)
+		noise2, edge, ok, err := t.delta.stochastic(t.workers, left, right, math.Ldexp(s.noise2, 2*e))
+		if err != nil || !ok {
+			return err
+		}
+		above := 0
+		for above < n && math.Ldexp(math.Sqrt(k.Squares()[above]), e) > edge {
+			above++
+		}
+		if above == n {
+			result.stochastic, result.rank, result.noise2, result.edge = true, n, noise2, edge
+			return nil
+		}
+		n = above
+	}
 }
 
 // next returns the right singular vectors beyond the rank, as unit rows.
@@ -100,6 +146,7 @@ func (t *truncation) next() linalg.Mat[float32] {
 			unit.Data[i*v.Cols+j] = x / float32(root)
 		}
 	}
+	linalg.Orthonormalize(unit) // values that are rounding have vectors that are not
 	return unit
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Adapters that loratool extracts: PEFT loads them and computes what the tuned
 model does, within the certificate; merge, extract, merge gives the tuned model
-back; the same bytes come out on every instruction set and for every number of
-threads.
+back; the error is that of Eckart and Young; the same bytes come out on every
+instruction set and for every number of threads.
 
 usage: check_extract.py --loratool BIN [--only PART,...]"""
 import argparse, hashlib, json, os, subprocess, tempfile, warnings
@@ -13,7 +13,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import torch
 import transformers as T
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 torch.set_num_threads(2)
 V = 67
@@ -157,6 +157,50 @@ def lossy(c, binary, work):
     c.check("bf16: PEFT has the saved norms", same)
 
 
+SPECTRA = {
+    "power law": lambda i: i ** -0.5,
+    "exponential": lambda i: torch.exp(-i / 40),
+    "spiked": lambda i: torch.where(i <= 16, 1.0, 0.05),
+    "flat": lambda i: torch.ones_like(i),
+    "clustered": lambda i: 2.0 ** -torch.floor((i - 1) / 10),
+}
+
+
+def optimum(c, binary, work):
+    """The error at each rank beside that of Eckart and Young, by LAPACK in float64."""
+    base, tuned, best = {}, {}, {}
+    torch.manual_seed(4)
+    for m, n in ((1024, 1024), (8192, 512), (512, 8192)):
+        k = min(m, n)
+        u, v = (torch.linalg.qr(torch.randn(d, k, dtype=torch.float64))[0] for d in (m, n))
+        w = 0.02 * torch.randn(m, n)
+        for kind, value in SPECTRA.items():
+            name = f"{kind} {m}x{n}.weight"
+            base[name], tuned[name] = w.clone(), (w.double() + (u * value(torch.arange(1, k + 1, dtype=torch.float64))) @ v.T).float()
+            best[name] = torch.linalg.svdvals(tuned[name].double() - w.double())
+    os.makedirs(os.path.join(work, "optimum"))
+    pair = [os.path.join(work, "optimum", f + ".safetensors") for f in ("base", "tuned")]
+    save_file(base, pair[0]), save_file(tuned, pair[1])
+    worst = {}
+    for rank in (4, 8, 16, 32, 64, 128):
+        out = os.path.join(work, "optimum", str(rank))
+        report = json.loads(run(binary, "extract", *pair, "-o", out, "--rank", rank, "--json"))
+        f = load_file(os.path.join(out, "adapter_model.safetensors"))
+        for q in report["modules"]:
+            x, s = tuned[q["tensor"]].double() - base[q["tensor"]].double(), best[q["tensor"]]
+            p = "base_model.model." + q["module"]
+            error = (x - f[p + ".lora_B.weight"].double() @ f[p + ".lora_A.weight"].double()).norm()
+            # What factors in float32 cannot carry: 4e-7 of the norm.
+            quotient = (error / torch.hypot(s[rank:].norm(), 4e-7 * s.norm())).item()
+            key = q["tensor"].split()[-1].removesuffix(".weight")
+            worst[key] = max(worst.get(key, (0, "")), (quotient, f"{q['module'].rsplit(' ', 1)[0]} at rank {rank}"))
+            worst["certificate"] = max(worst.get("certificate", (0, "")), (abs((error / x.norm()).item() - q["error"]) / max(q["error"], 1e-6), q["module"]))
+    off, where = worst.pop("certificate")
+    c.check("optimum: certificates are true", off < 1e-3, f"off by {off:.1e}, {where}")
+    for shape, (quotient, where) in worst.items():
+        c.check(f"optimum: {shape}", quotient <= 1.005, f"at most {quotient:.5f} of it, {where}")
+
+
 def same_bytes(c, binary, work):
     base, tuned = (os.path.join(work, "lossy", d) for d in ("base", "tuned"))
     sums = set()
@@ -186,13 +230,30 @@ def auto(c, binary, work):
         m.to(dtype).save_pretrained(tuned)
         report = json.loads(run(binary, "diff", base, tuned, "--json"))
         ranks = [q["rank"] for q in report["changed"]]
-        c.check(name, ranks == [16] * 6, f"ranks {ranks}, {report['unchanged']} unchanged")
+        c.check(name, ranks == [16] * 6 and not any(q.get("full_rank") for q in report["changed"]), f"ranks {ranks}, {report['unchanged']} unchanged")
+        out, again = (os.path.join(work, name.replace(" ", "-"), d) for d in ("out", "stochastic"))
+        run(binary, "extract", base, tuned, "-o", out)
+        run(binary, "merge", base, out, "-o", again, "--rounding", "stochastic", "--seed", "1")
+        report = json.loads(run(binary, "diff", base, again, "--json"))
+        ranks = [q["rank"] for q in report["changed"]]
+        c.check(name + " stochastic", ranks == [16] * 6 and not any(q.get("full_rank") for q in report["changed"]), f"ranks {ranks}")
+        with torch.no_grad():
+            m = T.LlamaForCausalLM.from_pretrained(base).float()
+            for n, w in m.named_parameters():
+                if "proj" in n:
+                    d = torch.randn_like(w)
+                    w += relative * w.norm() / d.norm() * d
+        dense = os.path.join(work, name.replace(" ", "-"), "dense")
+        m.to(dtype).save_pretrained(dense)
+        report = json.loads(run(binary, "diff", base, dense, "--json"))
+        full = [q["tensor"] for q in report["changed"] if q.get("full_rank")]
+        c.check(name + " dense", len(full) == 7, f"{len(full)} of 7 of full rank")
 
 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--loratool", required=True)
-    p.add_argument("--only", help="families, lossy or auto, separated by commas")
+    p.add_argument("--only", help="families, lossy, auto or optimum, separated by commas")
     a = p.parse_args()
     binary = os.path.abspath(a.loratool)
     c = Checks()
@@ -200,6 +261,7 @@ def main():
         parts = {m.__name__: lambda m=m, t=t: family(c, binary, m, t, work) for m, t in FAMILIES.items()}
         parts["lossy"] = lambda: (lossy(c, binary, work), same_bytes(c, binary, work))
         parts["auto"] = lambda: auto(c, binary, work)
+        parts["optimum"] = lambda: optimum(c, binary, work)
         for name, part in parts.items():
             if a.only and name not in a.only.split(","):
                 continue

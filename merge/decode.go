@@ -1,7 +1,6 @@
 package merge
 
 import (
-	"encoding/binary"
 	"math"
 	"sync/atomic"
 
@@ -120,39 +119,6 @@ func (c *computer[T]) settleRestored(out, merged []byte, at place) {
 	c.slow.addDifferent(out, c.other, c.change.in.Bits()/8)
 	c.addNotFinite(merged)
 	c.screen(out, merged, at)
-}
-
-// restoreHalves is restoreElement for the slow elements of a row of halves.
-func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
-	p, e := &c.marks.p, slack[T](at.bound)
-	row := c.marks.rows[at.line]
-	for j := range c.slow.all() {
-		first, last, ok := p.half(uint64(binary.LittleEndian.Uint16(merged[2*j:])), -float64(d[j]), e)
-		switch {
-		case !ok || c.change.inverse.record == nil:
-			c.marks.rows[at.line] = row
-			if err := c.restoreElement(j, out, merged, -float64(d[j]), at); err != nil {
-				return err
-			}
-			row = c.marks.rows[at.line]
-		case first > last:
-			return c.change.inverse.missing(c.change, at.row, at.col+j)
-		case first < last:
-			row = append(row, mark{at: at.at + j, first: first, last: uint64(last - first)})
-		default:
-			binary.LittleEndian.PutUint16(out[2*j:], halfOf(first))
-		}
-	}
-	c.marks.rows[at.line] = row
-	return nil
-}
-
-// halfOf returns the bits of the ordinal of a half.
-func halfOf(n int64) uint16 {
-	if n < 0 {
-		return uint16(-n-1) | 0x8000
-	}
-	return uint16(n)
 }
 
 // restoreElement computes the base's value of element j of a row: its only

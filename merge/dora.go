@@ -10,19 +10,22 @@ import (
 	"github.com/loratool/loratool/format/rule"
 )
 
-// dora is the magnitude of a module (Liu et al. 2024, equation 5; PEFT's
+// dora is the magnitudes of the modules whose weights a tensor holds (Liu et al. 2024, equation 5; PEFT's
 // DoraLinearLayer):
 //
 //	W' = g ⊙ (W + ΔW),  g = m / ‖W + ΔW‖
 //
-// with the norm of each output over all inputs, without an epsilon.
+// with the norm of each output over all inputs, without an epsilon. Outputs of
+// modules without a magnitude are W + ΔW, a gain of 1.
 type dora struct {
-	magnitude adapter.Tensor
-	onColumns bool // outputs run along the columns of the plane
+	magnitudes []magnitude
+	outputs    int  // of the plane
+	onColumns  bool // outputs run along the columns of the plane
 
 	once   sync.Once
 	err    error
 	m      []float64
+	scaled []bool    // outputs that have a magnitude; nil: all
 	gain   []float64 // m / norm by output
 	error  []float64 // bound of the relative error of gain by output
 	radius float64   // power of two above every error, for the record
@@ -30,6 +33,59 @@ type dora struct {
 	lock  sync.Mutex
 	exact map[int]*big.Float // norms computed to doraBits, by output
 }
+
+// A magnitude is that of the outputs of one module: value from[i] of the tensor
+// is for output to[i] of the plane.
+type magnitude struct {
+	tensor   adapter.Tensor
+	from, to adapter.Span
+}
+
+// addMagnitude adds the magnitude of an update that lies in one plane.
+func (c *change) addMagnitude(u weightedPiece) error {
+	m, p := *u.update.Module.Magnitude, u.piece
+	if out := u.update.Module.B.Shape[0]; m.Elements() != out {
+		return &rule.Error{File: u.by.Source, Tensor: m.Name, Rule: "AD027", Err: fmt.Errorf("%d magnitudes for %d outputs", m.Elements(), out)}
+	}
+	outputs, to := c.rows, p.Row
+	if p.Transposed {
+		outputs, to = c.cols, p.Col
+	}
+	if c.dora == nil {
+		c.dora = &dora{outputs: outputs, onColumns: p.Transposed}
+	}
+	if c.dora.onColumns != p.Transposed {
+		return &rule.Unsupported{File: u.by.Source, What: fmt.Sprintf("DoRA magnitudes along both dimensions of tensor %q", c.out.Name)}
+	}
+	c.dora.magnitudes = append(c.dora.magnitudes, magnitude{m, p.Out, to})
+	return nil
+}
+
+// gather spreads the magnitudes over the outputs.
+func (d *dora) gather() {
+	d.m, d.scaled = make([]float64, d.outputs), make([]bool, d.outputs)
+	for _, g := range d.magnitudes {
+		values := make([]float64, g.tensor.Elements())
+		g.tensor.DType.Decode64(values, g.tensor.Bytes)
+		for i := range g.to.Len {
+			out := g.to.First + i*g.to.Step
+			d.m[out], d.scaled[out] = values[g.from.First+i*g.from.Step], true
+		}
+	}
+}
+
+// nameOf is the name of the tensor that has the magnitude of an output.
+func (d *dora) nameOf(out int) string {
+	for _, g := range d.magnitudes {
+		if index(g.to, out) >= 0 {
+			return g.tensor.Name
+		}
+	}
+	return ""
+}
+
+// leaves reports whether an output has no magnitude.
+func (d *dora) leaves(out int) bool { return d.scaled != nil && !d.scaled[out] }
 
 // doraBits is the precision of the exact path of a scaled row: the square
 // root keeps it from being exact, and 2^−250 is beyond any distance that a
@@ -45,8 +101,7 @@ func (d *dora) prepare(ch *change) error {
 // norms sums the squares of each output in a fixed order, with compensation,
 // so that the relative error does not grow with the number of inputs.
 func (d *dora) norms(ch *change) error {
-	d.m = make([]float64, d.magnitude.Elements())
-	d.magnitude.DType.Decode64(d.m, d.magnitude.Bytes)
+	d.gather()
 	sums, worst := newCompensated(len(d.m)), make([]float64, len(d.m))
 	c := newComputer64(new(layoutCache[float64]))
 	l, err := c.layouts.acquire(ch, 0)
@@ -74,9 +129,13 @@ func (d *dora) norms(ch *change) error {
 	d.gain, d.error = make([]float64, len(d.m)), make([]float64, len(d.m))
 	inputs := float64(ch.rows*ch.cols) / float64(len(d.m))
 	for i, m := range d.m {
+		if d.leaves(i) {
+			d.gain[i] = 1
+			continue
+		}
 		norm := math.Sqrt(sums.sum[i] + sums.rest[i])
 		if !finite(m) || !finite(norm) || norm == 0 {
-			return &rule.Error{File: "", Tensor: d.magnitude.Name, Rule: "AD045", Err: fmt.Errorf("magnitude %v of output %d beside norm %v", m, i, norm)}
+			return &rule.Error{File: "", Tensor: d.nameOf(i), Rule: "AD045", Err: fmt.Errorf("magnitude %v of output %d beside norm %v", m, i, norm)}
 		}
 		d.gain[i] = m / norm
 		d.error[i] = 0x1p-50 + 2*math.Sqrt(inputs)*worst[i]/norm
@@ -102,6 +161,9 @@ func (d *dora) scaleOf(row, col int) (gain, radius float64) {
 // scale returns the scaled value of an element and the bound of its error.
 func (d *dora) scale(t, e float64, row, col int) (float64, float64) {
 	out := d.output(row, col)
+	if d.leaves(out) {
+		return t, e
+	}
 	g := d.gain[out]
 	u := float64(g * t)
 	return u, float64(math.Abs(g)*e*1.001) + float64(math.Abs(u)*(d.error[out]+0x1p-51)) + 0x1p-1060
@@ -111,6 +173,9 @@ func (d *dora) scale(t, e float64, row, col int) (float64, float64) {
 func (d *dora) scaleExact(e *exact, ch *change, total *big.Float, row, col int) *big.Float {
 	sum := new(big.Float).Copy(total)
 	out := d.output(row, col)
+	if d.leaves(out) {
+		return sum
+	}
 	scaled := new(big.Float).SetPrec(doraBits).SetFloat64(d.m[out])
 	scaled.Mul(scaled, sum)
 	return scaled.Quo(scaled, d.exactNorm(e, ch, out))

@@ -1,9 +1,7 @@
 package merge
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/loratool/loratool/format/record"
 )
@@ -105,54 +103,6 @@ func (c *computer[T]) markElement(j int, source, out []byte, d float64, at place
 		c.marks.rows[at.line] = append(c.marks.rows[at.line], mark{at: at.at + j, first: first, value: uint64(n - first), last: uint64(last - first)})
 	}
 	return nil
-}
-
-// halves reports whether the elements have 16 bits on both sides and are
-// rounded to nearest, as nearly all are: they have a faster way.
-func (c *change) halves() bool { return c.fusible() }
-
-// markHalves is markElement for the slow elements of a row of halves.
-func (c *computer[T]) markHalves(source, out []byte, d []T, at place) error {
-	p, e := &c.marks.p, slack[T](at.bound)
-	row := c.marks.rows[at.line]
-	for j := range c.slow.all() {
-		first, last, ok := p.half(uint64(binary.LittleEndian.Uint16(out[2*j:])), float64(d[j]), e)
-		if !ok {
-			c.marks.rows[at.line] = row
-			if err := c.markElement(j, source, out, float64(d[j]), at); err != nil {
-				return err
-			}
-			row = c.marks.rows[at.line]
-			continue
-		}
-		if first < last {
-			w := int64(binary.LittleEndian.Uint16(source[2*j:]))
-			if w&0x8000 != 0 {
-				w = -(w & 0x7fff) - 1
-			}
-			row = append(row, mark{at: at.at + j, first: first, value: uint64(w - first), last: uint64(last - first)})
-		}
-	}
-	c.marks.rows[at.line] = row
-	return nil
-}
-
-// half is quick for halves. It looks at them with a positive sign.
-func (p *prober) half(merged uint64, d, e float64) (first, last int64, ok bool) {
-	m := merged & 0x7fff
-	if m != merged {
-		d = -d
-	}
-	if m > uint64(p.highest) || !finite(d) {
-		return 0, 0, false
-	}
-	low, high := p.out.Around(m)
-	e += float64((high + math.Abs(d)) * 0x1p-50)
-	first, last, ok = p.grid.Within(low-d, high-d, e)
-	if m != merged {
-		first, last = -last-1, -first-1
-	}
-	return first, last, ok
 }
 
 // finishRows writes or reads the indices of the marks of the rows in work,

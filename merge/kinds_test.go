@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/loratool/loratool/format/dtype"
@@ -135,6 +136,21 @@ func TestBiasIsCorrectlyRounded(t *testing.T) {
 			want = append(want, roundRat(d, ratSum(x, [3]float64{6.0 / 7, 1, bf[i]}))...)
 		}
 		compareBits(t, fmt.Sprint(d, " x.bias"), tensorOf(t, f, "x.bias"), want)
+	}
+}
+
+// TestZeroBias: PEFT gives a bias of B to all modules or none, so zeros need no
+// bias in the base; others do.
+func TestZeroBias(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 1))
+	base := filepath.Join(t.TempDir(), "base.safetensors")
+	writeTensors(t, base, named("x.weight", values(rng, dtype.F32, 1, 9, 4)))
+	for scale, ok := range map[float64]bool{0: true, 0.1: false} {
+		_, r, err := mergeFile(t, Options{}, base, writeAdapter(t, map[string]any{"r": 7, "lora_bias": true},
+			named("x.lora_A.weight", values(rng, dtype.F32, 1, 7, 4)), named("x.lora_B.weight", values(rng, dtype.F32, 1, 9, 7)), named("x.lora_B.bias", values(rng, dtype.F32, scale, 9))))
+		if ok != (err == nil) || ok && r.Total.Changed == 0 || !ok && !strings.Contains(err.Error(), `bias has no tensor "x.bias"`) {
+			t.Errorf("bias of size %v: %v", scale, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -22,6 +23,7 @@ func (ts *targets) missing(w *Weighted, missing []adapter.Missing) (heads int, e
 		case m.What == "module" && ts.addTiedHead(w, m):
 			heads++
 		case m.What == "replacement" && ts.addNew(w, m):
+		case m.What == "bias" && w.zeroBias(m.Name):
 		case first == nil:
 			first = &missing[i]
 		default:
@@ -59,6 +61,18 @@ func (ts *targets) addTiedHead(w *Weighted, m adapter.Missing) bool {
 			t.updates = append(t.updates, weightedPiece{w, u, p})
 		}
 		return true
+	}
+	return false
+}
+
+// zeroBias reports whether the bias of a module, by its tensor's name, is zero:
+// it changes nothing, and the base need not have one. PEFT gives a bias to all
+// modules or none.
+func (w *Weighted) zeroBias(name string) bool {
+	for _, m := range w.Modules {
+		if m.Bias != nil && m.Bias.Name == name {
+			return !slices.ContainsFunc(m.Bias.Float64s(), func(x float64) bool { return x != 0 })
+		}
 	}
 	return false
 }

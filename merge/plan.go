@@ -51,7 +51,7 @@ func NewPlan(base *checkpoint.Checkpoint, adapters []Weighted, o Options) (*Plan
 	}
 	ts, err := gatherTargets(view, adapters, o)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(quantizedModule(view, adapters), err) // a base quantized to other names or shapes fits no adapter
 	}
 	if err := ts.checkQuantized(); err != nil {
 		return nil, err
@@ -270,10 +270,9 @@ func (p *Plan) fillChange(ch *change, t *target, shape []int) error {
 	}
 	for _, u := range t.updates {
 		ch.add(max(u.piece.Expert, 0), newTerm(u.update, u.piece, u.by.Weight))
-		if m := u.update.Module.Magnitude; m != nil {
-			ch.dora = &dora{magnitude: *m, onColumns: u.piece.Transposed}
-			if m.Elements() != u.piece.Out.Len {
-				return &rule.Error{File: u.by.Source, Tensor: m.Name, Rule: "AD027", Err: fmt.Errorf("%d magnitudes for %d outputs", m.Elements(), u.piece.Out.Len)}
+		if u.update.Module.Magnitude != nil {
+			if err := ch.addMagnitude(u); err != nil {
+				return err
 			}
 		}
 	}
@@ -296,12 +295,12 @@ var one = adapter.Tensor{Name: "1", DType: dtype.F32, Shape: []int{1, 1}, Bytes:
 
 // biasTerm is scaling·lora_B.bias as a term of a [1, out] plane.
 func biasTerm(b weightedBias) term {
-	n := b.module.Bias.Elements()
+	n := b.from.Len
 	return term{
 		coefficient: b.by.Weight * b.module.Scaling() / b.module.Multiplicity, rank: 1,
 		left:    factor{tensor: one, rowStride: 1, colStride: 1},
-		right:   factor{tensor: *b.module.Bias, rowStride: n, colStride: 1},
-		rowSpan: adapter.All(1), colSpan: adapter.All(n),
+		right:   factor{tensor: *b.module.Bias, offset: b.from.First, rowStride: n * b.from.Step, colStride: b.from.Step},
+		rowSpan: adapter.All(1), colSpan: b.to,
 	}
 }
 
@@ -316,11 +315,30 @@ var quantizedParts = []struct{ suffix, method string }{
 // method, by the method's name.
 func (ts *targets) checkQuantized() error {
 	for _, name := range ts.names {
-		path := strings.TrimSuffix(name, ".weight")
-		for _, q := range quantizedParts {
-			if _, _, ok := ts.base.Lookup(path + q.suffix); ok {
-				return quantizedError(ts.base.Dir(), q.method)
+		if err := quantizedAt(ts.base, strings.TrimSuffix(name, ".weight")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quantizedModule is checkQuantized for the modules of adapters as they are
+// named.
+func quantizedModule(base adapter.View, adapters []Weighted) error {
+	for _, w := range adapters {
+		for _, m := range w.Modules {
+			if err := quantizedAt(base, m.Path); err != nil {
+				return err
 			}
+		}
+	}
+	return nil
+}
+
+func quantizedAt(base adapter.View, path string) error {
+	for _, q := range quantizedParts {
+		if _, _, ok := base.Lookup(path + q.suffix); ok {
+			return quantizedError(base.Dir(), q.method)
 		}
 	}
 	return nil

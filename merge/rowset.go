@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"iter"
 	"math/bits"
+	"slices"
 )
 
 // A rowSet is a set of the elements of a row: element j is bit j mod 16 of word
@@ -39,6 +40,38 @@ func (s rowSet) all() iter.Seq[int] {
 			}
 		}
 	}
+}
+
+// appendTo appends the elements in order. Most of 64 have few: four are written
+// without a jump, and what was written beyond the last is overwritten.
+func (s rowSet) appendTo(dst []int32) []int32 {
+	dst = slices.Grow(dst, 16*len(s)+4)
+	n := len(dst)
+	dst = dst[:cap(dst)]
+	for i := 0; i < len(s); i += 4 {
+		set := s.four(i)
+		for left := bits.OnesCount64(set); left > 0; left -= 4 {
+			to := dst[n : n+4 : n+4]
+			for k := range to {
+				to[k] = int32(16*i + bits.TrailingZeros64(set))
+				set &= set - 1
+			}
+			n += min(left, 4)
+		}
+	}
+	return dst[:n]
+}
+
+// four returns the words from i on, up to four.
+func (s rowSet) four(i int) uint64 {
+	if w := s[i:]; len(w) >= 4 {
+		return uint64(w[0]) | uint64(w[1])<<16 | uint64(w[2])<<32 | uint64(w[3])<<48
+	}
+	set := uint64(0)
+	for k, w := range s[i:] {
+		set |= uint64(w) << (16 * k)
+	}
+	return set
 }
 
 // addDifferent adds the elements in which a and b differ. They are few, so runs

@@ -28,9 +28,28 @@ type weightedPiece struct {
 	piece  adapter.Piece
 }
 
+// meets reports whether two pieces of one tensor have an output in common, or
+// outputs along different dimensions.
+func (p weightedPiece) meets(q weightedPiece) bool {
+	a, b := p.piece.Row, q.piece.Row
+	if p.piece.Transposed {
+		a, b = p.piece.Col, q.piece.Col
+	}
+	if p.piece.Transposed != q.piece.Transposed || p.piece.Expert != q.piece.Expert {
+		return true
+	}
+	for i := range a.Len {
+		if index(b, a.First+i*a.Step) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
 type weightedBias struct {
-	by     *Weighted
-	module *adapter.Module
+	by       *Weighted
+	module   *adapter.Module
+	from, to adapter.Span // of the module's bias and of the tensor
 }
 
 type replacement struct {
@@ -105,7 +124,7 @@ func (ts *targets) addAdapter(w *Weighted) error {
 	for _, b := range res.Biases {
 		if !w.zero(b.Module) {
 			t := ts.at(b.Tensor)
-			t.biases = append(t.biases, weightedBias{w, b.Module})
+			t.biases = append(t.biases, weightedBias{w, b.Module, b.From, b.To})
 		}
 	}
 	for _, r := range res.Replacements {
@@ -249,7 +268,7 @@ func (ts *targets) check() error {
 			if u.update.Module.Magnitude == nil {
 				continue
 			}
-			if len(t.updates) > 1 {
+			if slices.ContainsFunc(t.updates, func(v weightedPiece) bool { return v.update.Module != u.update.Module && v.meets(u) }) {
 				return &rule.Unsupported{File: u.by.Source, What: fmt.Sprintf("DoRA together with another delta on tensor %q", name), Hint: "merge the adapters one after another"}
 			}
 			if u.by.Weight != 1 {

@@ -39,6 +39,8 @@ type computer[T linalg.Float] struct {
 	settler   settler[T]
 	fused     fused
 	slow      rowSet          // elements of the row in work that were decided exactly or must be looked at
+	elements  []int32         // the slow ones as a list
+	spans     []span          // of these
 	at        [2]int          // row and column of the element that is probed
 	marks     marks           // of the rows in work
 	fragment  *fragment       // what is recorded of the change in work; nil: nothing

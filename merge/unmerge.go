@@ -259,7 +259,7 @@ func (u *Unmerge) readGains(ch *change, t record.Tensor) error {
 	if ch.dora == nil {
 		return nil
 	}
-	n := ch.dora.magnitude.Elements()
+	n := ch.dora.outputs
 	if t.Gains.Len != int64(8*n) {
 		return u.record.Fault("RC016", t.Name, "%d bytes of gains for %d outputs", t.Gains.Len, n)
 	}

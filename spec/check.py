@@ -425,6 +425,19 @@ def pattern(c, field, default, name):
     return default
 
 
+def older_alphas(c, name):
+    """Alphas to PEFT 0.14 and before it, AD048."""
+    ranks, alphas = c.get("rank_pattern") or {}, c.get("alpha_pattern") or {}
+    first = lambda keys: next((k for k in keys if compiles(k) and re.match(rf".*\.{k}$", name)), None)
+    default = 8 if c.get("lora_alpha") is None else c["lora_alpha"]
+    return {alphas.get(first(alphas), default), alphas.get(first([*ranks, *alphas]), default)}
+
+
+def since_015(c):
+    m = re.match(r"(\d+)\.(\d+)", c.get("peft_version") or "")
+    return bool(m) and (int(m[1]), int(m[2])) >= (0, 15)
+
+
 def scale(c, name):
     """Rank and alpha of a module, chapter 4.2."""
     return pattern(c, "rank_pattern", c.get("r") or 8, name), pattern(c, "alpha_pattern", 8 if c.get("lora_alpha") is None else c["lora_alpha"], name)
@@ -582,6 +595,9 @@ class Adapter:
         elif isinstance(targets, str) and targets.lower() != "all-linear" and compiles(targets):
             if any(not re.fullmatch(targets, p) for p in plain):
                 f.warn("AD022")
+        if not since_015(c) and "lora.spec" not in self.file.metadata:
+            if any(older_alphas(c, p) != {m["alpha"]} for p, m in self.modules.items() if not m["stacked"]):
+                f.warn("AD048")
         for field, rule in (("rank_pattern", "AD032"), ("alpha_pattern", "AD034")):
             for k in c.get(field) or {}:
                 if compiles(k) and not any(re.match(rf"(.*\.)?({k})$", p) for p in self.modules):

@@ -16,23 +16,16 @@ import (
 )
 
 type composeOptions struct {
-	rankFlags
-	output   string
+	composedFlags
 	method   string
 	dialect  string
 	density  float64
 	seed     uint64
 	weights  string
-	dtype    string
 	skip     []string
 	anyBase  bool
 	conflict bool
 	report   string
-	modules  bool
-	json     bool
-	dryRun   bool
-	force    bool
-	progress string
 }
 
 func newComposeCmd() *cobra.Command {
@@ -81,32 +74,22 @@ adapter, which multiply those of the command line.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "", "`path` of the adapter folder to write")
 	f.StringVar(&o.method, "method", "sum", "`rule` that makes one delta of several")
 	f.StringVar(&o.dialect, "dialect", "paper", "`whose` definition of the method: paper, peft or mergekit")
-	o.rankFlags.add(f, "`rank` of the result: a number, auto, energy=, error=, ratio= or budget=")
+	o.add(f, "`rank` of the result: a number, auto, energy=, error=, ratio= or budget=")
 	f.Float64Var(&o.density, "density", 0, "`share` of the elements that is kept, for the methods that trim or drop")
 	f.Uint64Var(&o.seed, "seed", 0, "`number` that starts the random numbers of the DARE methods")
 	f.StringVar(&o.weights, "weights", "", "`file` of weights by module")
-	f.StringVar(&o.dtype, "dtype", "", "`type` of the factors: bf16, f16, f32 or f64 (default: as in the adapters)")
 	f.StringArrayVar(&o.skip, "skip", nil, "leave out modules or tensors of this `name` or glob (may be repeated)")
 	f.BoolVar(&o.anyBase, "any-base", false, "compose adapters that name different bases")
 	f.BoolVar(&o.conflict, "conflicts", false, "say how the adapters agree: cosines, signs, common subspaces")
 	f.StringVar(&o.report, "report", "", "write how the adapters agree, with pictures, to this HTML `file`")
-	f.BoolVar(&o.modules, "modules", false, "list every module")
-	f.BoolVar(&o.json, "json", false, "print the report as JSON, with all singular values")
-	f.BoolVar(&o.dryRun, "dry-run", false, "say what ranks and errors there would be, and write nothing")
-	f.BoolVar(&o.force, "force", false, "replace outputs that exist")
-	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
 
 // parse returns the options in the library's types, for n adapters.
 func (o composeOptions) parse(n int) (c compose.Options, err error) {
-	if o.output == "" && !o.dryRun {
-		return c, usagef("no output: -o OUT names the adapter folder to write")
-	}
-	if c.Rank, err = o.rankFlags.parse(); err != nil {
+	if c, err = o.composedFlags.parse(); err != nil {
 		return c, err
 	}
 	if c.Method, err = compose.ParseMethod(o.method); err != nil {
@@ -114,9 +97,6 @@ func (o composeOptions) parse(n int) (c compose.Options, err error) {
 	}
 	if c.Dialect, err = compose.ParseDialect(o.dialect); err != nil {
 		return c, usageError{fmt.Errorf("--dialect %w", err)}
-	}
-	if c.DType, err = parseFactorType(o.dtype); err != nil {
-		return c, err
 	}
 	for _, glob := range o.skip {
 		if _, err := path.Match(glob, ""); err != nil {
@@ -148,6 +128,9 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 		return err
 	}
 	first, inputs := files[0], sources(files)
+	if err := checkReport(o.report, o.force, inputs); err != nil {
+		return err
+	}
 	reporter := progress.New(stderr, mode)
 	options.Progress = reporter.Start("compose")
 	out, composed, err := compose.Compose(ctx, adapters, options)
@@ -167,8 +150,12 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 	verb := "would write"
 	if !o.dryRun {
 		verb = "wrote"
-		keep := len(args) == 1 && keepsTargets(first.Adapter, out)
-		if err := dialect.WritePEFT(o.output, out, dialect.WriteOptions{Config: first.Config, KeepTargets: keep, Metadata: metadataOf(out), Inputs: inputs, Force: o.force}); err != nil {
+		write := dialect.WriteOptions{Config: first.Config, Metadata: metadataOf(out), Inputs: inputs, Force: o.force}
+		write.KeepTargets = len(args) == 1 && keepsTargets(first.Adapter, out)
+		if composed.Identity {
+			write.Same = first
+		}
+		if err := dialect.WritePEFT(o.output, out, write); err != nil {
 			return err
 		}
 	}

@@ -56,7 +56,8 @@ to BASE: merging it into another one is refused.
 
 ` + "` + rankHelp + `" + `
 
-For auto, the noise is the rounding of TUNED to its dtype. Rules but for a
+For auto, the noise is the rounding of TUNED to its dtype, to nearest or
+stochastically. Rules but for a
 number give at most --max-rank. Patterns match the paths of
 modules or the names of tensors; a star matches dots too.
 

@@ -53,10 +53,10 @@ func printLeftOut(w io.Writer, r diff.ExtractReport) {
 }
 
 func relativeOf(c diff.TensorChange) string {
-	if c.Relative == nil {
+	if c.Share == nil {
 		return ""
 	}
-	return fmt.Sprintf(", ‖Δ‖/‖W‖ %s, %s of the change", text.Ratio(*c.Relative), text.Percent(*c.Share))
+	return fmt.Sprintf(", ‖Δ‖/‖W‖ %s, %s of the change", ratioOf(c.Relative), text.Percent(*c.Share))
 }
 
 // ranks says which ranks there are: "16" or "3…64".

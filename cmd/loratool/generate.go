@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/train"
 	"github.com/loratool/loratool/train/corpus"
 )
@@ -141,14 +142,16 @@ func (g *generator) file(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lines := json.NewEncoder(g.stdout)
-	lines.SetEscapeHTML(false)
 	for _, p := range prompts {
 		r, err := g.report(ctx, p)
 		if err != nil {
 			return err
 		}
-		if err := lines.Encode(r); err != nil {
+		line, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		if _, err := g.stdout.Write(append(text.EscapeJSON(line), '\n')); err != nil {
 			return err
 		}
 	}

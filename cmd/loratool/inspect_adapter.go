@@ -258,6 +258,9 @@ func (r *adapterReport) spectra(w io.Writer) {
 // terminalOf says what a writer can show.
 func terminalOf(w io.Writer) text.HeatMapOptions {
 	o := text.HeatMapOptions{}
+	if r, ok := w.(*results); ok {
+		w = r.Writer
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return o

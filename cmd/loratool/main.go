@@ -42,8 +42,28 @@ func withSignals(parent context.Context) (context.Context, func()) {
 
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	cmd := newRootCmd(stdout, stderr)
+	results := &results{Writer: stdout}
+	cmd := newRootCmd(results, stderr)
 	cmd.SetArgs(args)
 	cmd.SetIn(stdin)
-	return report(ctx, stderr, cmd.ExecuteContext(ctx))
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		err = results.err
+	}
+	return report(ctx, stderr, err)
+}
+
+// results is where commands print, and the first error of it: results that
+// were lost, on a full disk for one, are a failure of whatever command.
+type results struct {
+	io.Writer
+	err error
+}
+
+func (r *results) Write(b []byte) (int, error) {
+	n, err := r.Writer.Write(b)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
 }

@@ -198,6 +198,8 @@ func (o mergeOptions) parse() (p parsedMerge, err error) {
 // fits checks options that mean something for a folder only, or a file.
 func (o mergeOptions) fits(base *checkpoint.Checkpoint) error {
 	switch {
+	case base.Dir() == "" && strings.HasSuffix(o.output, "/"):
+		return usagef("-o %q: the base is one file, and so is the output; name it without a slash at the end", o.output)
 	case base.Dir() == "" && o.shardSize != "":
 		return usagef("--max-shard-size: the base is one file, and so is the output; give the base as a folder")
 	case base.Dir() != "" && strings.HasSuffix(o.output, ".safetensors"):

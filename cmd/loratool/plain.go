@@ -9,23 +9,15 @@ import (
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
-	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/merge/compose"
 )
 
 type plainOptions struct {
+	composedFlags
 	rules rulesFlag
 	names adapter.Rules // that rules holds
-	rankFlags
-	output   string
-	init     string
-	base     string
-	dtype    string
-	modules  bool
-	json     bool
-	dryRun   bool
-	force    bool
-	progress string
+	init  string
+	base  string
 }
 
 func newPlainCmd() *cobra.Command {
@@ -58,72 +50,33 @@ patterns of ranks and alphas are handled.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "", "`path` of the adapter folder to write")
+	o.add(f, "`rank` of the result (default: the least that is exact)")
 	f.StringVar(&o.init, "init", "", "`adapter` as it was before training")
 	f.StringVar(&o.base, "base", "", "`base` that the adapter was made for, unchanged: a file, folder or repository id")
-	o.rankFlags.add(f, "`rank` of the result (default: the least that is exact)")
 	o.rules.add(cmd)
-	f.StringVar(&o.dtype, "dtype", "", "`type` of the factors: bf16, f16, f32 or f64 (default: as in the adapter)")
-	f.BoolVar(&o.modules, "modules", false, "list every module")
-	f.BoolVar(&o.json, "json", false, "print the report as JSON, with all singular values")
-	f.BoolVar(&o.dryRun, "dry-run", false, "say what ranks and errors there would be, and write nothing")
-	f.BoolVar(&o.force, "force", false, "replace an output that exists")
-	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
 
 func runPlain(ctx context.Context, path string, o plainOptions, stdout, stderr io.Writer) error {
-	var options compose.Options
-	var err error
-	switch {
-	case (o.init == "") == (o.base == ""):
+	if (o.init == "") == (o.base == "") {
 		return usagef("give one of --init, the adapter before training, and --base, the base that it was made for")
-	case o.output == "" && !o.dryRun:
-		return usagef("no output: -o OUT names the adapter folder to write")
+	}
+	options, err := o.parse()
+	if err != nil {
+		return err
 	}
 	if o.names, err = o.rules.readFor(o.base); err != nil {
 		return err
 	}
-	if options.Rank, err = o.rankFlags.parse(); err != nil {
-		return err
-	}
-	if options.DType, err = parseFactorType(o.dtype); err != nil {
-		return err
-	}
-	mode, err := progress.ParseMode(o.progress)
-	if err != nil {
-		return usageError{err}
-	}
-	a, err := openAdapter(path)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
 	from, origin, closeOrigin, err := o.origin()
 	if err != nil {
 		return err
 	}
 	defer closeOrigin()
-	reporter := progress.New(stderr, mode)
-	options.Progress = reporter.Start("plain")
-	out, report, err := compose.Plain(ctx, a.Adapter, from, options)
-	reporter.Done()
-	if err != nil {
-		return err
-	}
-	verb := "would write"
-	if !o.dryRun {
-		verb = "wrote"
-		write := dialect.WriteOptions{Config: a.Config, From: a, PlainInit: true, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source, origin}, Force: o.force}
-		if err := dialect.WritePEFT(o.output, out, write); err != nil {
-			return err
-		}
-	}
-	if o.json {
-		return printJSON(stdout, report)
-	}
-	printComposed(stdout, stderr, verb, report, o.modules)
-	return nil
+	return o.work("plain", path, dialect.WriteOptions{PlainInit: true, Inputs: []string{origin}}, options, stdout, stderr,
+		func(a *adapter.Adapter, options compose.Options) (*adapter.Adapter, *compose.Report, error) {
+			return compose.Plain(ctx, a, from, options)
+		})
 }
 
 // origin opens what --init or --base names, and says where it lies.

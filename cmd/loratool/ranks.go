@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/lowrank"
+	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/merge/compose"
 )
@@ -158,6 +160,21 @@ func keepsTargets(in, out *adapter.Adapter) bool {
 		delete(rest, place{m.Path, m.Depth})
 	}
 	return len(rest) == 0 && len(in.Modules) == len(out.Modules)
+}
+
+// checkReport refuses a report that could not be written at the end, before the
+// work.
+func checkReport(path string, force bool, inputs []string) error {
+	if path == "" {
+		return nil
+	}
+	if err := publish.Alias(path, inputs...); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(path); err == nil && !force {
+		return fmt.Errorf("output %q: %w", path, fs.ErrExist)
+	}
+	return nil
 }
 
 // readWeights reads the file of --weights for n adapters.

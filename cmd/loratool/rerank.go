@@ -6,24 +6,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dialect"
-	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/merge/compose"
 )
 
-type rerankOptions struct {
-	rankFlags
-	output   string
-	dtype    string
-	modules  bool
-	json     bool
-	dryRun   bool
-	force    bool
-	progress string
-}
-
 func newRerankCmd() *cobra.Command {
-	var o rerankOptions
+	var o composedFlags
 	cmd := &cobra.Command{
 		Use:        "rerank ADAPTER",
 		Short:      "Lower the rank of an adapter, with the least possible error",
@@ -49,59 +38,20 @@ stays as it is, byte for byte.
 			return runRerank(cmd.Context(), args[0], o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "", "`path` of the adapter folder to write")
-	o.rankFlags.add(f, "`rank` of the result: a number, auto, energy=, error=, ratio= or budget=")
-	f.StringVar(&o.dtype, "dtype", "", "`type` of the factors: bf16, f16, f32 or f64 (default: as in the adapter)")
-	f.BoolVar(&o.modules, "modules", false, "list every module")
-	f.BoolVar(&o.json, "json", false, "print the report as JSON, with all singular values")
-	f.BoolVar(&o.dryRun, "dry-run", false, "say what ranks and errors there would be, and write nothing")
-	f.BoolVar(&o.force, "force", false, "replace an output that exists")
-	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
+	o.add(cmd.Flags(), "`rank` of the result: a number, auto, energy=, error=, ratio= or budget=")
 	return cmd
 }
 
-func runRerank(ctx context.Context, path string, o rerankOptions, stdout, stderr io.Writer) error {
-	rules, err := o.rankFlags.parse()
-	switch {
-	case err != nil:
-		return err
-	case rules == nil:
+func runRerank(ctx context.Context, path string, o composedFlags, stdout, stderr io.Writer) error {
+	if o.rank == "" && len(o.For) == 0 {
 		return usagef("no rank: --rank N, auto, energy=, error=, ratio= or budget=")
-	case o.output == "" && !o.dryRun:
-		return usagef("no output: -o OUT names the adapter folder to write")
 	}
-	var options compose.Options
-	if options.DType, err = parseFactorType(o.dtype); err != nil {
-		return err
-	}
-	mode, err := progress.ParseMode(o.progress)
-	if err != nil {
-		return usageError{err}
-	}
-	a, err := openAdapter(path)
+	options, err := o.parse()
 	if err != nil {
 		return err
 	}
-	defer a.Close()
-	reporter := progress.New(stderr, mode)
-	options.Progress = reporter.Start("rerank")
-	out, report, err := compose.Rerank(ctx, a.Adapter, *rules, options)
-	reporter.Done()
-	if err != nil {
-		return err
-	}
-	verb := "would write"
-	if !o.dryRun {
-		verb = "wrote"
-		write := dialect.WriteOptions{Config: a.Config, From: a, KeepTargets: keepsTargets(a.Adapter, out), Metadata: metadataOf(out), Inputs: []string{a.Source}, Force: o.force}
-		if err := dialect.WritePEFT(o.output, out, write); err != nil {
-			return err
-		}
-	}
-	if o.json {
-		return printJSON(stdout, report)
-	}
-	printComposed(stdout, stderr, verb, report, o.modules)
-	return nil
+	return o.work("rerank", path, dialect.WriteOptions{}, options, stdout, stderr,
+		func(a *adapter.Adapter, options compose.Options) (*adapter.Adapter, *compose.Report, error) {
+			return compose.Rerank(ctx, a, *options.Rank, options)
+		})
 }

@@ -3,25 +3,18 @@ package main
 import (
 	"context"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/merge"
 )
 
 type swapOptions struct {
-	rules     rulesFlag
-	output    string
-	record    string
+	undoFlags
 	newRecord string
 	out, in   []string
-	json      bool
-	force     bool
-	progress  string
 }
 
 func newSwapCmd() *cobra.Command {
@@ -43,26 +36,19 @@ that were merged, with their weights.
 			return runSwap(cmd.Context(), args[0], o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	o.add(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "", "`path` of the file or folder to write")
-	f.StringVar(&o.record, "record", "", "`file` that merge --record wrote")
 	f.StringArrayVar(&o.out, "out", nil, "`adapter` to take out, ADAPTER or ADAPTER=WEIGHT (may be repeated)")
 	f.StringArrayVar(&o.in, "in", nil, "`adapter` to put in, ADAPTER or ADAPTER=WEIGHT (may be repeated)")
 	f.StringVar(&o.newRecord, "new-record", "", "write to this `file` what taking the new adapters out again needs")
-	o.rules.add(cmd)
-	f.BoolVar(&o.json, "json", false, "print the report as JSON")
-	f.BoolVar(&o.force, "force", false, "replace an output that exists")
-	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
 
 func (o swapOptions) check() (progress.Mode, error) {
-	mode, err := progress.ParseMode(o.progress)
+	mode, err := o.undoFlags.check()
 	switch {
 	case err != nil:
-		return mode, usageError{err}
-	case o.output == "":
-		return mode, usagef("no output: -o OUT names the file or folder to write")
+		return mode, err
 	case o.record == "":
 		return mode, usagef("no record: --record FILE names what merge --record wrote")
 	case len(o.out) == 0 || len(o.in) == 0:
@@ -76,43 +62,20 @@ func runSwap(ctx context.Context, path string, o swapOptions, stdout, stderr io.
 	if err != nil {
 		return err
 	}
-	names, err := o.rules.read()
+	u, err := o.open(path, o.out, merge.UnmergeOptions{})
 	if err != nil {
 		return err
 	}
-	merged, err := checkpoint.Open(path, openOptions())
-	if err != nil {
-		return err
-	}
-	defer merged.Close()
-	out, closeOut, err := openWeighted(o.out)
-	if err != nil {
-		return err
-	}
-	defer closeOut()
+	defer u.Close()
 	in, closeIn, err := openWeighted(o.in)
 	if err != nil {
 		return err
 	}
 	defer closeIn()
-	record, file, err := merge.OpenRecord(o.record)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	plan, err := merge.NewUnmerge(merged, out, record, merge.UnmergeOptions{Force: o.force, Names: names})
-	if err != nil {
-		return err
-	}
 	start := time.Now()
-	reporter := progress.New(stderr, mode)
-	total := plan.Bytes() + merged.Size()
-	update := reporter.Start("swap")
-	var done atomic.Int64
-	count := func(n int64) { update(done.Add(n), total) }
-	plan.OnProgress(count)
-	report, err := merge.Swap(ctx, o.output, plan, in, merge.Options{Record: o.newRecord, Names: names, Progress: count})
-	reporter.Done()
+	count, done := u.report(stderr, mode, "swap", u.plan.Bytes()+u.merged.Size())
+	report, err := merge.Swap(ctx, o.output, u.plan, in, merge.Options{Record: o.newRecord, Names: u.options.Names, Progress: count})
+	done()
 	if err != nil {
 		return err
 	}

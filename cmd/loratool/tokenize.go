@@ -83,7 +83,7 @@ func tokenizeLines(t *corpus.Text, stdin io.Reader, stdout io.Writer) error {
 	var out []byte
 	for lines.Scan() {
 		out = t.AppendJSON(out[:0], lines.Bytes())
-		if _, err := w.Write(out); err != nil {
+		if _, err := w.Write(text.EscapeJSON(out)); err != nil {
 			return err
 		}
 	}

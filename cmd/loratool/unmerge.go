@@ -4,26 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/merge"
 )
 
 type unmergeOptions struct {
-	rules    rulesFlag
-	output   string
-	record   string
-	lossy    bool
-	json     bool
-	force    bool
-	progress string
-
+	undoFlags
+	lossy         bool
 	allowMismatch bool
 }
 
@@ -52,25 +44,18 @@ where there are several, and says how many elements are uncertain.
 			return runUnmerge(cmd.Context(), args, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	o.add(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "", "`path` of the file or folder to write")
-	f.StringVar(&o.record, "record", "", "`file` that merge --record wrote")
 	f.BoolVar(&o.lossy, "lossy", false, "subtract without a record, which is not exact")
-	o.rules.add(cmd)
-	f.BoolVar(&o.json, "json", false, "print the report as JSON")
-	f.BoolVar(&o.force, "force", false, "replace an output that exists")
 	f.BoolVar(&o.allowMismatch, "allow-base-mismatch", false, "restore a base that an adapter is not bound to")
-	f.StringVar(&o.progress, "progress", "auto", "`when` to show progress: auto, plain or off")
 	return cmd
 }
 
 func (o unmergeOptions) check() (progress.Mode, error) {
-	mode, err := progress.ParseMode(o.progress)
+	mode, err := o.undoFlags.check()
 	switch {
 	case err != nil:
-		return mode, usageError{err}
-	case o.output == "":
-		return mode, usagef("no output: -o OUT names the file or folder to write")
+		return mode, err
 	case o.record == "" && !o.lossy:
 		return mode, usagef("no record: --record FILE names what merge --record wrote; --lossy subtracts without one")
 	case o.record != "" && o.lossy:
@@ -84,41 +69,15 @@ func runUnmerge(ctx context.Context, args []string, o unmergeOptions, stdout, st
 	if err != nil {
 		return err
 	}
-	names, err := o.rules.read()
+	u, err := o.open(args[0], args[1:], merge.UnmergeOptions{AllowBaseMismatch: o.allowMismatch})
 	if err != nil {
 		return err
 	}
-	merged, err := checkpoint.Open(args[0], openOptions())
-	if err != nil {
-		return err
-	}
-	defer merged.Close()
-	adapters, closeAll, err := openWeighted(args[1:])
-	if err != nil {
-		return err
-	}
-	defer closeAll()
+	defer u.Close()
 	start := time.Now()
-	var plan *merge.Unmerge
-	if o.lossy {
-		plan, err = merge.NewLossyUnmerge(merged, adapters, merge.UnmergeOptions{Force: o.force, AllowBaseMismatch: o.allowMismatch, Names: names})
-	} else {
-		record, file, openErr := merge.OpenRecord(o.record)
-		if openErr != nil {
-			return openErr
-		}
-		defer file.Close()
-		plan, err = merge.NewUnmerge(merged, adapters, record, merge.UnmergeOptions{Force: o.force, AllowBaseMismatch: o.allowMismatch, Names: names})
-	}
-	if err != nil {
-		return err
-	}
-	reporter := progress.New(stderr, mode)
-	update, total := reporter.Start("unmerge"), plan.Bytes()
-	var done atomic.Int64
-	plan.OnProgress(func(n int64) { update(done.Add(n), total) })
-	report, err := plan.Write(ctx, o.output)
-	reporter.Done()
+	_, done := u.report(stderr, mode, "unmerge", u.plan.Bytes())
+	report, err := u.plan.Write(ctx, o.output)
+	done()
 	if err != nil {
 		return err
 	}

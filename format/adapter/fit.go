@@ -35,11 +35,25 @@ func (r *resolver) fit(m *Module, p place) (Update, error) {
 		}
 		u.Pieces = p.pieces(turned && (!plain || r.squareTransposed(m)))
 	}
-	if m.Magnitude != nil && (len(u.Pieces) != 1 || !p.whole()) {
+	if m.Magnitude != nil && slices.ContainsFunc(u.Pieces, func(p Piece) bool { return !r.hasInputs(p, in) }) {
 		return u, &rule.Unsupported{File: r.a.Source, Hint: "merge it with PEFT",
-			What: fmt.Sprintf("a DoRA magnitude of module %q, which the base stores in parts (%s)", m.Path, p.how)}
+			What: fmt.Sprintf("a DoRA magnitude of module %q, whose inputs the base stores in parts (%s)", m.Path, p.how)}
 	}
 	return u, nil
+}
+
+// hasInputs reports whether a piece has all inputs of each of its outputs, and
+// nothing else of the tensor does: what the norm of an output needs.
+func (r *resolver) hasInputs(p Piece, in int) bool {
+	shape, _, _ := r.base.Shape(p.Tensor)
+	if len(shape) == 0 || p.Expert >= 0 {
+		return false
+	}
+	inputs, length := p.Col.Len, columns(shape)
+	if p.Transposed {
+		inputs, length = p.Row.Len, shape[0]
+	}
+	return p.In == All(in) && inputs == length
 }
 
 // columns joins all dimensions of a factor after the first.

@@ -83,8 +83,10 @@ func (m MapUse) String() string {
 	return strconv.Itoa(m.Modules) + " modules " + by
 }
 
-// A BiasUpdate adds scaling·lora_B.bias to a bias of the base.
+// A BiasUpdate adds elements From of scaling·lora_B.bias to elements To of a
+// bias of the base.
 type BiasUpdate struct {
-	Module *Module
-	Tensor string
+	Module   *Module
+	Tensor   string
+	From, To Span
 }

@@ -1,8 +1,10 @@
 package adapter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,14 +113,15 @@ func TestParts(t *testing.T) {
 	base := fakeBase{map[string][]int{"model.layers.0.attn.gqkv_proj.weight": {16, 4}}, "hrm_text"}
 	magnitude := module("model.layers.0.self_attn.q_proj", Linear, 2, []int{2, 4}, []int{4, 2})
 	magnitude.Magnitude = &Tensor{Name: "m", DType: dtype.F32, Shape: []int{4}}
-	saved := Replacement{Name: "model.layers.0.self_attn.q_proj.weight", Value: Tensor{Name: "v", DType: dtype.F32, Shape: []int{4, 4}}}
+	saved := Replacement{Name: "model.layers.0.self_attn.q_proj.weight", Value: Tensor{Name: "v", DType: dtype.F32, Shape: []int{4, 4}, Bytes: make([]byte, 64)}}
 	for _, c := range []struct {
 		name string
 		a    Adapter
 		word string // of the refusal, "" if it is done
 	}{
 		{"delta", Adapter{Modules: []*Module{module("model.layers.0.self_attn.q_proj", Linear, 2, []int{2, 4}, []int{4, 2})}}, ""},
-		{"replacement", Adapter{Replacements: []Replacement{saved}}, "in parts"},
+		{"magnitude", Adapter{Modules: []*Module{magnitude}}, ""},
+		{"replacement", Adapter{Replacements: []Replacement{saved}}, "for 16 of 64 elements"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			res, err := c.a.Resolve(base)
@@ -134,8 +137,58 @@ func TestParts(t *testing.T) {
 			}
 		})
 	}
-	if _, err := (&Adapter{Modules: []*Module{magnitude}}).Resolve(base); !errors.Is(err, rule.ErrUnsupported) {
-		t.Errorf("a magnitude of a part: %v", err)
+}
+
+// TestPatches replaces parameters that the base stores in parts: as they lie in
+// the adapter where that is how they lie in the base, and in another order.
+func TestPatches(t *testing.T) {
+	value := func(name string, shape ...int) Replacement {
+		v := Tensor{Name: name, DType: dtype.U8, Shape: shape, Bytes: make([]byte, elements(shape))}
+		for i := range v.Bytes {
+			v.Bytes[i] = byte(i)
+		}
+		return Replacement{Name: name, Value: v}
+	}
+	run := func(model string, shapes map[string][]int, all ...Replacement) map[string][]byte {
+		res, err := (&Adapter{Replacements: all}).Resolve(fakeBase{shapes, model})
+		if err != nil {
+			t.Fatalf("%s: %v", model, err)
+		}
+		got := map[string][]byte{}
+		for _, r := range res.Replacements {
+			if got[r.Name] = r.Value.Bytes; !slices.Equal(r.Value.Shape, shapes[r.Name]) {
+				t.Errorf("%s has shape %v", r.Name, r.Value.Shape)
+			}
+		}
+		return got
+	}
+	expert := func(e int, w string) string {
+		return fmt.Sprintf("model.layers.0.block_sparse_moe.experts.%d.%s.weight", e, w)
+	}
+	shapes := map[string][]int{}
+	for e := range 2 {
+		shapes[expert(e, "w1")], shapes[expert(e, "w3")], shapes[expert(e, "w2")] = []int{3, 2}, []int{3, 2}, []int{2, 3}
+	}
+	saved := value("model.layers.0.mlp.experts.gate_up_proj", 2, 6, 2)
+	got := run("mixtral", shapes, saved)
+	if want := []byte{18, 19, 20, 21, 22, 23}; len(got) != 4 || !bytes.Equal(got[expert(1, "w3")], want) {
+		t.Errorf("w3 of expert 1 is %v, want %v of %d", got[expert(1, "w3")], want, len(got))
+	}
+	if &got[expert(1, "w3")][0] != &saved.Value.Bytes[18] {
+		t.Error("a part that lies in the adapter as in the base is copied")
+	}
+	const gate = "model.layers.0.mlp.gate.weight"
+	got = run("ernie4_5_vl_moe", map[string][]int{gate: {2, 3}}, value("model.layers.0.mlp.text_moe.gate.weight", 3, 2))
+	if want := []byte{0, 2, 4, 1, 3, 5}; !bytes.Equal(got[gate], want) {
+		t.Errorf("a transposed replacement is %v, want %v", got[gate], want)
+	}
+	const qkv = "model.layers.0.attn.gqkv_proj.weight"
+	parts := []Replacement{}
+	for _, n := range []string{"gate", "q", "k", "v"} {
+		parts = append(parts, value("model.layers.0.self_attn."+n+"_proj.weight", 1, 2))
+	}
+	if got = run("hrm_text", map[string][]int{qkv: {4, 2}}, parts...); !bytes.Equal(got[qkv], []byte{0, 1, 0, 1, 0, 1, 0, 1}) {
+		t.Errorf("four parts are %v", got[qkv])
 	}
 }
 

@@ -35,6 +35,9 @@ func (a *Adapter) Resolve(base Base, rules ...Rules) (*Resolution, error) {
 	if err := r.nested(); err != nil {
 		return nil, err
 	}
+	if err := r.patched(); err != nil {
+		return nil, err
+	}
 	return r.res, r.finish()
 }
 
@@ -48,6 +51,7 @@ type resolver struct {
 	rules []Rules
 	used  *names.Map // nil until asked for
 	res   *Resolution
+	parts []patches // of replacements that the base stores in parts
 	wait  []*Module // modules with several candidates, resolved together by nested
 }
 
@@ -125,7 +129,7 @@ func (r *resolver) update(m *Module, name string, places []place) error {
 		return nil
 	}
 	stem, isWeight := strings.CutSuffix(name, "weight")
-	bias, found, err := r.wholeTensor(stem+"bias", m.Bias.Name)
+	bias, found, err := r.onePlace(stem + "bias")
 	if err != nil {
 		return err
 	}
@@ -133,11 +137,15 @@ func (r *resolver) update(m *Module, name string, places []place) error {
 		r.res.Missing = append(r.res.Missing, Missing{Name: m.Bias.Name, Tensor: stem + "bias", What: "bias"})
 		return nil
 	}
-	shape, _, _ := r.base.Shape(bias)
-	if !slices.Equal(shape, m.Bias.Shape) {
-		return r.misfit(m.Bias.Name, bias, m.Bias.Shape, shape)
+	if !slices.Equal(bias.Shape, m.Bias.Shape) {
+		return r.misfit(m.Bias.Name, bias.Name, m.Bias.Shape, bias.Shape)
 	}
-	r.res.Biases = append(r.res.Biases, BiasUpdate{Module: m, Tensor: bias})
+	for _, b := range bias.Blocks {
+		if shape, _, _ := r.base.Shape(b.Tensor); len(shape) != 1 || b.Transposed {
+			return r.inParts(m.Bias.Name, bias)
+		}
+		r.res.Biases = append(r.res.Biases, BiasUpdate{m, b.Tensor, b.Col, b.DiskCol})
+	}
 	return nil
 }
 
@@ -177,21 +185,21 @@ func (r *resolver) ambiguous(name, one, other string) error {
 	return err
 }
 
-// wholeTensor finds a part of the adapter that replaces or adds to a tensor as
-// it stands.
-func (r *resolver) wholeTensor(name, part string) (tensor string, found bool, err error) {
+// onePlace finds a name that means one parameter only.
+func (r *resolver) onePlace(name string) (p place, found bool, err error) {
 	places, err := r.find(name)
 	if err != nil || len(places) == 0 {
-		return "", false, err
+		return p, false, err
 	}
 	if len(places) > 1 {
-		return "", false, r.ambiguous(name, places[0].Blocks[0].Tensor, places[1].Blocks[0].Tensor)
+		return p, false, r.ambiguous(name, places[0].Blocks[0].Tensor, places[1].Blocks[0].Tensor)
 	}
-	if !places[0].whole() {
-		return "", false, &rule.Unsupported{File: r.a.Source, Hint: "merge it with PEFT",
-			What: fmt.Sprintf("tensor %q for a parameter that the base stores in parts (%s)", part, places[0].how)}
-	}
-	return places[0].Tensor, true, nil
+	return places[0], true, nil
+}
+
+func (r *resolver) inParts(part string, p place) error {
+	return &rule.Unsupported{File: r.a.Source, Hint: "merge it with PEFT",
+		What: fmt.Sprintf("tensor %q for a parameter that the base stores in parts (%s)", part, p.how)}
 }
 
 func (r *resolver) misfit(part, tensor string, found, base []int) error {
@@ -201,7 +209,7 @@ func (r *resolver) misfit(part, tensor string, found, base []int) error {
 }
 
 func (r *resolver) replacement(rep Replacement) error {
-	found, ok, err := r.wholeTensor(rep.Name, rep.Value.Name)
+	p, ok, err := r.onePlace(rep.Name)
 	if err != nil {
 		return err
 	}
@@ -209,9 +217,13 @@ func (r *resolver) replacement(rep Replacement) error {
 		r.res.Missing = append(r.res.Missing, Missing{Name: rep.Value.Name, Tensor: rep.Name, What: "replacement"})
 		return nil
 	}
-	shape, _, _ := r.base.Shape(found)
-	if !slices.Equal(shape, rep.Value.Shape) && !resized(found, shape, rep.Value.Shape) {
-		return r.misfit(rep.Value.Name, found, rep.Value.Shape, shape)
+	found, shape := p.Tensor, p.Shape
+	if !slices.Equal(shape, rep.Value.Shape) && !(p.whole() && resized(found, shape, rep.Value.Shape)) {
+		return r.misfit(rep.Value.Name, p.Name, rep.Value.Shape, shape)
+	}
+	if !p.whole() {
+		r.patch(rep, p)
+		return nil
 	}
 	rep.Name = found
 	r.res.Replacements = append(r.res.Replacements, rep)
@@ -226,9 +238,13 @@ func resized(name string, base, found []int) bool {
 }
 
 func (r *resolver) tokens(t TokenRows) error {
-	found, ok, err := r.wholeTensor(t.Path+".weight", t.Rows.Name)
+	p, ok, err := r.onePlace(t.Path + ".weight")
 	if err != nil {
 		return err
+	}
+	found := p.Tensor
+	if ok && !p.whole() {
+		return r.inParts(t.Rows.Name, p)
 	}
 	if !ok {
 		r.res.Missing = append(r.res.Missing, Missing{Name: t.Rows.Name, Tensor: t.Path + ".weight", What: "token rows"})

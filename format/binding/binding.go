@@ -140,7 +140,9 @@ func resolve(a *adapter.Adapter, base *checkpoint.Checkpoint, rules adapter.Rule
 	for _, b := range res.Biases {
 		w := weight{tensor: b.Tensor}
 		w.Name = b.Module.Name() + ".bias"
-		w.Shape, w.DType, _ = view.Shape(b.Tensor)
+		if w.Shape, w.DType, _ = view.Shape(b.Tensor); len(w.Shape) != 1 || b.To != adapter.All(w.Shape[0]) {
+			continue // the tensor is that of several modules, whose weights are bound
+		}
 		weights = append(weights, w)
 	}
 	slices.SortFunc(weights, func(x, y weight) int { return cmpString(x.Name, y.Name) })

@@ -207,7 +207,7 @@ func TestConfig(t *testing.T) {
 func TestOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	keep := []string{"1_Pooling/config.json", "2_Dense/model.safetensors", "LICENSE", "README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer.model"}
-	leave := []string{".cache/", ".gitattributes", "adapter_model.safetensors", "checkpoint-500/", "consolidated.safetensors", "flax_model.msgpack", "gone", "model.fp16.safetensors",
+	leave := []string{".cache/", ".gitattributes", "adapter_config.json", "adapter_model.safetensors", "checkpoint-500/", "consolidated.safetensors", "flax_model.msgpack", "gone", "model.fp16.safetensors",
 		"model.gguf", "onnx/", "original/", "pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json", "tf_model.h5", "training_args.bin"}
 	files := map[string]string{"x.safetensors": bytesOf("a", "aaaa"), "model.safetensors.index.json": hostile.Index(`{}`, "a", "x.safetensors")}
 	for _, k := range slices.Concat(keep, leave) {

@@ -105,7 +105,7 @@ func (c *Checkpoint) notCopied(full, name string) string {
 		return "not a regular file"
 	case strings.HasPrefix(path.Base(name), "."):
 		return "hidden"
-	case inRoot && isAdapterFile(name):
+	case inRoot && (isAdapterFile(name) || low == "adapter_config.json"): // transformers would load the adapter on its own base
 		return "adapter"
 	case inRoot && (strings.HasSuffix(low, shardSuffix) || strings.HasSuffix(low, indexSuffix)):
 		return "not part of this checkpoint"

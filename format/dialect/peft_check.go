@@ -190,6 +190,7 @@ func (l *linter) modules() {
 			}
 		}
 	}
+	l.olderAlphas()
 	l.each("AD038", func(m *adapter.Module) string {
 		if s := m.Scaling(); !(s > 0 && s <= 1e4) {
 			return fmt.Sprintf("scaling %g, from alpha %g and rank %d", s, m.Alpha, m.Rank)
@@ -324,10 +325,7 @@ var heads = []string{"classifier", "score"}
 // replacements holds modules_to_save against the tensors (AD037), and finds
 // tensors that nothing asks for (AD020).
 func (l *linter) replacements() {
-	found := func(entry string) bool {
-		only := &peftConfig{saved: []string{entry}}
-		return slices.ContainsFunc(l.a.Replacements, func(r adapter.Replacement) bool { return only.isSaved(r.Name) })
-	}
+	found := func(entry string) bool { return saves(entry, l.a.Replacements) }
 	if len(l.c.saved)*len(l.a.Replacements) > maxPairs {
 		return
 	}

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -37,6 +38,9 @@ type WriteOptions struct {
 	From *File
 	// Metadata goes into the header of the weights, beside PEFT's "format".
 	Metadata map[string]string
+	// Same, if set, is the open adapter that the adapter still is: its two files
+	// are written as they are, and what lies beside them.
+	Same *File
 	// Inputs are files and folders that the output must not touch.
 	Inputs []string
 	Force  bool // replace an adapter that exists
@@ -47,6 +51,9 @@ type WriteOptions struct {
 // config cannot say, such as a magnitude for some modules only, is a
 // *rule.Unsupported.
 func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
+	if o.Same != nil {
+		return writeFolder(path, o, o.Same.Config, func(w io.Writer) error { _, err := w.Write(o.Same.Weights.Mapped()); return err })
+	}
 	config, err := peftConfigFor(a, o)
 	if err != nil {
 		return err
@@ -61,6 +68,12 @@ func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 	}
 	metadata["format"] = "pt"
 	maps.Copy(metadata, o.Metadata)
+	text := append(config.AppendIndent(nil, "  "), '\n')
+	return writeFolder(path, o, text, func(w io.Writer) error { return safetensors.Write(w, tensors, metadata) })
+}
+
+// writeFolder writes the two files of an adapter.
+func writeFolder(path string, o WriteOptions, config []byte, weights func(io.Writer) error) error {
 	if err := publish.Alias(path, o.Inputs...); err != nil {
 		return err
 	}
@@ -69,17 +82,16 @@ func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 		return err
 	}
 	defer d.Abort()
-	if o.From != nil {
-		folder, name := filepath.Split(o.From.Weights.Path())
+	if from := cmp.Or(o.From, o.Same); from != nil {
+		folder, name := filepath.Split(from.Weights.Path())
 		if err := CopyBeside(context.Background(), d, filepath.Clean(folder), name, WeightsName, ConfigName); err != nil {
 			return err
 		}
 	}
-	if err := writeMember(d, WeightsName, func(w io.Writer) error { return safetensors.Write(w, tensors, metadata) }); err != nil {
+	if err := writeMember(d, WeightsName, weights); err != nil {
 		return err
 	}
-	text := append(config.AppendIndent(nil, "  "), '\n')
-	if err := writeMember(d, ConfigName, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
+	if err := writeMember(d, ConfigName, func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
 		return err
 	}
 	return d.Commit()

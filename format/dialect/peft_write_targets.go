@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/internal/strictjson"
 )
 
@@ -109,7 +110,7 @@ func indicesOf(name string) (index []int) {
 
 // replacements sets modules_to_save, bias and trainable_token_indices.
 func (w *configWriter) replacements() error {
-	saved, bias := slices.Clone(w.old.saved), "none"
+	saved, bias := w.stillSaved(), "none"
 	adapted := map[string]bool{}
 	for _, m := range w.a.Modules {
 		adapted[m.Path] = true
@@ -135,8 +136,28 @@ func (w *configWriter) replacements() error {
 	w.set("bias", jsonString(bias))
 	if len(saved) > 0 {
 		w.set("modules_to_save", jsonStrings(saved))
+	} else if len(w.old.saved) > 0 {
+		w.set("modules_to_save", strictjson.Value{})
 	}
 	return w.tokens()
+}
+
+// stillSaved returns the entries of modules_to_save that the adapter has
+// tensors for. PEFT adds both names of classifier heads where a model has one.
+func (w *configWriter) stillSaved() (list []string) {
+	found := func(entry string) bool { return saves(entry, w.a.Replacements) }
+	for _, entry := range w.old.saved {
+		if found(entry) || slices.Contains(heads, entry) && slices.ContainsFunc(heads, found) {
+			list = append(list, entry)
+		}
+	}
+	return list
+}
+
+// saves reports whether an entry of modules_to_save names one of the tensors.
+func saves(entry string, list []adapter.Replacement) bool {
+	only := &peftConfig{saved: []string{entry}}
+	return slices.ContainsFunc(list, func(r adapter.Replacement) bool { return only.isSaved(r.Name) })
 }
 
 // tokens writes the indices of trained rows as they were, or by the last

@@ -165,6 +165,28 @@ func TestWritePEFTKeeps(t *testing.T) {
 	}
 }
 
+// TestWritePEFTSaved: modules_to_save names what is in the file.
+func TestWritePEFTSaved(t *testing.T) {
+	const config = `{"peft_type":"LORA","r":3,"lora_alpha":3,"target_modules":["q"],"modules_to_save":["lm_head","norm","classifier","score"]}`
+	saved := func(names ...string) string {
+		a := &adapter.Adapter{Modules: []*adapter.Module{factors("q", 3, 6, 5)}}
+		for _, n := range names {
+			a.Replacements = append(a.Replacements, adapter.Replacement{Name: n, Reason: "modules_to_save", Value: *vector(5)})
+		}
+		return rewrite(t, a, WriteOptions{Config: []byte(config), KeepTargets: true}).Field("modules_to_save")
+	}
+	for want, names := range map[string][]string{
+		`null`:                                   nil,
+		`["norm"]`:                               {"model.norm.weight"},
+		`["lm_head","classifier","score"]`:       {"lm_head.weight", "score.weight"},
+		`["norm","classifier","score","extras"]`: {"norm.weight", "classifier.weight", "extras.weight"},
+	} {
+		if got := saved(names...); got != want {
+			t.Errorf("%q: modules_to_save %s, want %s", names, got, want)
+		}
+	}
+}
+
 func TestWritePEFTRefuses(t *testing.T) {
 	mixed := factors("a", 3, 6, 5)
 	mixed.Magnitude = vector(5)

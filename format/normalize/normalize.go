@@ -257,13 +257,18 @@ func (n *normalizer) write() error {
 	if err != nil {
 		return err
 	}
-	targets := n.f.Field("target_modules")
-	err = dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, From: n.f, KeepTargets: n.report.Added+n.report.Split == 0 && targets != "" && targets != "null",
+	err = dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, From: n.f, KeepTargets: n.keepsTargets(),
 		Metadata: metadata, Inputs: []string{n.f.Source}, Force: n.o.Force})
 	if err != nil {
 		return err
 	}
 	return n.readBack()
+}
+
+// keepsTargets reports whether target_modules may stay as it is.
+func (n *normalizer) keepsTargets() bool {
+	targets := n.f.Field("target_modules")
+	return n.report.Added+n.report.Split == 0 && targets != "" && targets != "null" && !(n.p.ListTargets && strings.HasPrefix(targets, `"`))
 }
 
 // binding binds what is written to the base, where other modules than before

@@ -48,4 +48,5 @@ var adapterRules = []Rule{
 	{"AD045", Fatal, "overflow", "Merged values are finite in the output's dtype.", "check the adapter's scaling, or write a wider dtype with --dtype"},
 	{"AD046", Fatal, "token rows and config disagree", "trainable_token_indices lists one index for each trained row.", ""},
 	{"AD047", Fatal, "several adapters in one file", "A file holds one adapter.", "save each adapter on its own with save_pretrained"},
+	{"AD048", Warning, "alpha differs by version", "PEFT before 0.15 gives every module the alpha that later versions give it, or the file says for which one it was written.", "write the keys of alpha_pattern as ends of module names, without ^ and |, or write the adapter again: loratool bind"},
 }

@@ -1,9 +1,11 @@
 package validate
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -26,10 +28,18 @@ type Profile struct {
 	// RanksFromTensors says that the program divides one lora_alpha by the rank
 	// of each tensor, so that PF006 is about alphas and not about scalings.
 	RanksFromTensors bool
-	// Saved are the replaced modules that the program can serve all the same.
+	// Saved are the last components of replaced modules that the program can
+	// serve all the same.
 	Saved []string
-	// Fields must be in adapter_config.json.
-	Fields []string
+	// Fields must be in adapter_config.json and not null; Keys must be there.
+	Fields, Keys []string
+	// ListTargets says that target_modules must be a list, or all-linear.
+	ListTargets bool
+	// BarePrefix says that names without base_model.model. are read, too.
+	BarePrefix bool
+	// Together are pairs of modules of a layer that the program fuses: it does
+	// not load the first without the second.
+	Together [][2]string
 }
 
 // A Limit is one thing that a program refuses or, worse, ignores.
@@ -78,9 +88,11 @@ func (c *collector) easyRank(f *dialect.File) {
 		Hint: fmt.Sprintf("start it with %s %d", p.RankFlag, p.Steps[i])})
 }
 
-// serves reports whether a replacement belongs to a module of Saved.
+// serves reports whether a replacement is a tensor of a module of Saved.
 func (p *Profile) serves(name string) bool {
-	return slices.ContainsFunc(p.Saved, func(s string) bool { return strings.Contains("."+name, "."+s+".") })
+	return slices.ContainsFunc(p.Saved, func(s string) bool {
+		return strings.HasSuffix("."+name, "."+s+".weight") || strings.HasSuffix("."+name, "."+s+".bias")
+	})
 }
 
 // broken says how an adapter breaks a rule about profiles, or "".
@@ -91,6 +103,9 @@ func broken(p *Profile, id rule.ID, f *dialect.File) (tensor, what string) {
 			if r.Reason != "bias" && !p.serves(r.Name) {
 				return r.Value.Name, "a replacement for a tensor of the base"
 			}
+		}
+		if len(p.Saved) > 0 {
+			return "", unsaved(p, f.Field("modules_to_save"))
 		}
 	case "PF004":
 		for _, r := range f.Replacements {
@@ -110,14 +125,10 @@ func broken(p *Profile, id rule.ID, f *dialect.File) (tensor, what string) {
 			return f.Tokens[0].Rows.Name, "trained token rows"
 		}
 	case "PF013":
-		for _, field := range p.Fields {
-			if v := f.Field(field); v == "" || v == "null" {
-				return "", field + " is missing"
-			}
-		}
+		return "", missingField(p, f)
 	case "PF014":
 		for _, t := range f.Weights.Header().Tensors() {
-			if !plainName(t.Name) && !slices.ContainsFunc(f.Unused, func(u adapter.Unused) bool { return u.Tensor == t.Name }) {
+			if !plainName(t.Name, p.BarePrefix) && !slices.ContainsFunc(f.Unused, func(u adapter.Unused) bool { return u.Tensor == t.Name }) {
 				return t.Name, "a name that PEFT's save_pretrained does not write"
 			}
 		}
@@ -131,6 +142,8 @@ func broken(p *Profile, id rule.ID, f *dialect.File) (tensor, what string) {
 		if f.FanInFanOut {
 			return "", "fan_in_fan_out is set"
 		}
+	case "PF020":
+		return apart(p, f.Adapter)
 	case "PF016":
 		return gaps(f.Adapter)
 	case "PF005", "PF006":
@@ -186,9 +199,66 @@ func uneven(p *Profile, id rule.ID, a *adapter.Adapter) (tensor, what string) {
 	return "", ""
 }
 
+// unsaved says which entry of modules_to_save is none of Saved, whether it has
+// tensors or not.
+func unsaved(p *Profile, field string) string {
+	var names []string
+	if json.Unmarshal([]byte(field), &names) != nil {
+		return ""
+	}
+	for _, n := range names {
+		if !slices.Contains(p.Saved, n) {
+			return "modules_to_save names " + strconv.QuoteToASCII(n)
+		}
+	}
+	return ""
+}
+
+// missingField says which field the program lacks, or cannot read.
+func missingField(p *Profile, f *dialect.File) string {
+	for _, field := range p.Fields {
+		if v := f.Field(field); v == "" || v == "null" {
+			return field + " is missing"
+		}
+	}
+	for _, field := range p.Keys {
+		if f.Field(field) == "" {
+			return field + " is missing"
+		}
+	}
+	if v := f.Field("target_modules"); p.ListTargets && strings.HasPrefix(v, `"`) && v != `"all-linear"` {
+		return "target_modules is a regular expression"
+	}
+	return ""
+}
+
+// apart finds a module that the program does not load without another of its
+// layer.
+func apart(p *Profile, a *adapter.Adapter) (tensor, what string) {
+	have := map[string]bool{}
+	for _, m := range a.Modules {
+		have[m.Path] = true
+	}
+	for _, m := range a.Modules {
+		before, last, _ := cutLast(m.Path)
+		for _, pair := range p.Together {
+			if last == pair[0] && !have[before+pair[1]] {
+				return m.A.Name, fmt.Sprintf("%s is adapted and %s beside it is not", pair[0], pair[1])
+			}
+		}
+	}
+	return "", ""
+}
+
+// cutLast cuts a path behind its last dot.
+func cutLast(path string) (before, last string, ok bool) {
+	i := strings.LastIndexByte(path, '.') + 1
+	return path[:i], path[i:], i > 0
+}
+
 // plainName reports whether a tensor is named as PEFT names it.
-func plainName(name string) bool {
-	if !strings.HasPrefix(name, "base_model.model.") {
+func plainName(name string, bare bool) bool {
+	if !bare && !strings.HasPrefix(name, "base_model.model.") {
 		return false
 	}
 	for _, infix := range []string{".lora_A.", ".lora_B."} {

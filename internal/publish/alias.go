@@ -44,7 +44,7 @@ func locate(path string) (place, error) {
 		return place{path, resolved, info}, err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return place{}, err
+		return place{}, fmt.Errorf("output %q: %w", path, err)
 	}
 	if _, err := os.Lstat(abs); err == nil {
 		return place{}, fmt.Errorf("output %q: is a broken symbolic link", path)

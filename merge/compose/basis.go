@@ -138,7 +138,7 @@ func solvedProduct(b, a lowrank.Mat) solved {
 		}}
 	}
 	d := lowrank.Decompose([]lowrank.Term{{Weight: 1, B: b, A: a}})
-	s := solved{lowrank.Spectrum{Sigma: d.Sigma, Square: d.Square()}, d.Factors}
+	s := solved{Spectrum: lowrank.Spectrum{Sigma: d.Sigma, Square: d.Square()}, factors: d.Factors}
 	if len(d.Sigma) > 0 {
 		s.Floor = d.Sigma[0] * basisNoise
 	}

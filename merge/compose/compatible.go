@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -172,9 +173,25 @@ func (c *composition) assemble(made []*result) (*adapter.Adapter, error) {
 	if err := c.nest(out); err != nil {
 		return nil, err
 	}
-	evenBiases(out)
+	if err := evenBiases(out); err != nil {
+		return nil, err
+	}
 	c.report.finish(c, out)
+	c.report.Identity = c.identity(made)
 	return out, nil
+}
+
+// identity reports whether nothing was done to one adapter.
+func (c *composition) identity(made []*result) bool {
+	if len(c.adapters) != 1 || len(c.options.Skip) > 0 {
+		return false
+	}
+	for i, r := range made {
+		if !r.report.Unchanged || c.groups[i].members[0].weight != 1 {
+			return false
+		}
+	}
+	return true
 }
 
 // addReplacements carries over full tensors, which cannot be weighted or added.
@@ -227,19 +244,24 @@ func (c *composition) addTokens(out *adapter.Adapter, w Weighted) error {
 }
 
 // evenBiases gives every module a bias if one has it: PEFT's config has one
-// switch for all.
-func evenBiases(a *adapter.Adapter) {
-	some := false
-	for _, m := range a.Modules {
-		some = some || m.Bias != nil
+// switch for all. Embeddings and parameters cannot have one there.
+func evenBiases(a *adapter.Adapter) error {
+	if !slices.ContainsFunc(a.Modules, func(m *adapter.Module) bool { return m.Bias != nil }) {
+		return nil
 	}
 	for _, m := range a.Modules {
-		if some && m.Bias == nil {
-			n := m.B.Shape[0]
-			t := adapter.NewTensor(m.B.DType, []int{n}, make([]float64, n))
-			m.Bias = &t
+		if m.Bias != nil {
+			continue
 		}
+		if m.Kind == adapter.Embedding || m.Param != "" || len(m.Candidates) > 0 {
+			return &rule.Unsupported{File: a.Source, What: fmt.Sprintf("module %q beside modules with a lora_bias, which PEFT's config gives to all or none", m.Name()),
+				Hint: fmt.Sprintf("leave it out: --skip %q, and merge both results", m.Name())}
+		}
+		n := m.B.Shape[0]
+		t := adapter.NewTensor(m.B.DType, []int{n}, make([]float64, n))
+		m.Bias = &t
 	}
+	return nil
 }
 
 // fixedBytes estimates from above what an adapter file holds beside A and B.

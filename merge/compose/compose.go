@@ -16,6 +16,7 @@ import (
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/lowrank"
 	"github.com/loratool/loratool/internal/mmap"
+	"github.com/loratool/loratool/internal/text"
 )
 
 // A Weighted is an adapter and its coefficient.
@@ -200,5 +201,9 @@ func (c *composition) allocate(ctx context.Context) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lowrank.Allocate(limit-c.fixedBytes(), costs)
+	fixed := c.fixedBytes()
+	if limit <= fixed {
+		return nil, fmt.Errorf("a budget of %s is too small: names, and tensors without a rank, take %s", text.Bytes(limit), text.Bytes(fixed))
+	}
+	return lowrank.Allocate(limit-fixed, costs)
 }

@@ -379,6 +379,8 @@ func TestRefusals(t *testing.T) {
 	nan := makeAdapter(18, dtype.F32, one)
 	nan.Modules[0].A = adapter.NewTensor(dtype.F32, nan.Modules[0].A.Shape, append(make([]float64, 11), math.NaN()))
 	deep := makeAdapter(19, dtype.F32, spec{name: "q", out: 8, in: 6, rank: 3, alpha: 4})
+	biased := makeAdapter(20, dtype.F32, spec{name: "v", out: 8, in: 6, rank: 2, alpha: 4, bias: true})
+	embedding := makeAdapter(21, dtype.F32, spec{name: "tok", kind: adapter.Embedding, out: 8, in: 6, rank: 2, alpha: 4})
 	budget, _ := lowrank.ParseRule("budget=1MB")
 	for name, c := range map[string]struct {
 		options  Options
@@ -397,6 +399,7 @@ func TestRefusals(t *testing.T) {
 		"PEFT's ranks":              {Options{Method: Linear, Dialect: PEFT}, []Weighted{{a, 1}, {deep, 1}}, "rank 3"},
 		"budget of elements":        {Options{Method: TIES, Density: 0.5, Rank: &lowrank.Rules{Rule: budget}}, []Weighted{{a, 1}}, "budget"},
 		"auto of elements":          {Options{Method: TIES, Density: 0.5, Rank: &lowrank.Rules{Rule: lowrank.Auto()}}, []Weighted{{a, 1}}, "give a rank"},
+		"a bias beside embeddings":  {Options{}, []Weighted{{biased, 1}, {embedding, 1}}, "lora_bias"},
 		"glob":                      {Options{Skip: []string{"nothing"}}, []Weighted{{a, 1}}, "no module matches"},
 		"weights":                   {Options{Modules: []ModuleWeights{{"z*", []float64{1}}}}, []Weighted{{a, 1}}, "no module matches"},
 	} {

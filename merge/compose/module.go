@@ -19,6 +19,7 @@ type solved struct {
 	// factors returns B [out, r] and A [r, in] with s·B·A the approximation of
 	// rank r.
 	factors func(r int, s float64) (b, a []float64)
+	terms   []lowrank.Term // whose sum it is, if it is one
 }
 
 // A result is a composed module; Module is nil if its delta is zero.
@@ -132,7 +133,7 @@ func (c *composition) solve(g *group) ([]solved, error) {
 	planes := make([]solved, len(terms))
 	for e, t := range terms {
 		d := lowrank.Decompose(t)
-		planes[e] = solved{lowrank.Spectrum{Sigma: d.Sigma, Square: d.Square()}, d.Factors}
+		planes[e] = solved{Spectrum: lowrank.Spectrum{Sigma: d.Sigma, Square: d.Square()}, factors: d.Factors, terms: t}
 		if c.needsFloor(g) {
 			planes[e].Floor = d.Floor(c.noise(g, t))
 		}
@@ -241,6 +242,9 @@ func (c *composition) build(g *group, rank int, planes []solved, s lowrank.Spect
 	if err != nil {
 		return nil, err
 	}
+	if planes[0].terms != nil {
+		return &result{m, c.moduleReport(g, s, rank, distance(m, planes))}, nil
+	}
 	tail := s.Square
 	if rank >= len(s.Sigma) && c.rule.kind != elementwise {
 		tail = 0
@@ -253,6 +257,21 @@ func (c *composition) build(g *group, rank int, planes []solved, s lowrank.Spect
 		}
 	}
 	return &result{m, c.moduleReport(g, s, rank, math.Sqrt(max(0, tail)+float64(rounding*rounding)))}, nil
+}
+
+// distance returns how far the factors of a module, as they are written, are
+// from the sums that they stand for.
+func distance(m *adapter.Module, planes []solved) float64 {
+	n, rows := len(planes), m.A.Shape[0]
+	a := linalg.Dense(m.A.Float64s(), rows, m.A.Elements()/rows)
+	b := linalg.Dense(m.B.Float64s(), m.B.Shape[0], m.Rank*n)
+	square := 0.0
+	for e, p := range planes {
+		written := lowrank.Term{Weight: -m.Scaling(), A: a.View(e*m.Rank, 0, m.Rank, a.Cols), B: expertColumns(b, e, n, m.Rank)}
+		x := lowrank.Norm(append(slices.Clone(p.terms), written))
+		square += float64(x * x)
+	}
+	return math.Sqrt(square)
 }
 
 // template returns the module of a group without factors, at a rank. Its

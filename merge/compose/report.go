@@ -19,6 +19,9 @@ type Report struct {
 	Dropped  []string        `json:"dropped"` // modules whose delta is zero
 	Unused   []string        `json:"unused"`  // tensors of the inputs without effect
 
+	// Identity says that the result is the one adapter there was, with all that
+	// belongs to it.
+	Identity         bool     `json:"identity,omitempty"`
 	Error            float64  `json:"error"` // ‖result − wanted‖/‖wanted‖ of all modules together
 	Energy           float64  `json:"energy"`
 	ParametersBefore int      `json:"parameters_before"`

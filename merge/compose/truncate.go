@@ -45,7 +45,7 @@ func (p *plane) decompose() solved {
 		terms = []lowrank.Term{{Weight: 1, B: unit(p.out), A: whole}}
 	}
 	d := lowrank.Decompose(terms)
-	return solved{lowrank.Spectrum{Sigma: d.Sigma, Square: d.Square()}, d.Factors}
+	return solved{Spectrum: lowrank.Spectrum{Sigma: d.Sigma, Square: d.Square()}, factors: d.Factors}
 }
 
 func unit(n int) lowrank.Mat {
@@ -141,7 +141,7 @@ func (c *composition) leading(g *group, p *plane) (solved, error) {
 		}
 		before = found
 	}
-	return solved{krylovSpectrum(k, square), krylovFactors(k, p)}, nil
+	return solved{Spectrum: krylovSpectrum(k, square), factors: krylovFactors(k, p)}, nil
 }
 
 func krylovSpectrum(k *linalg.Krylov, square float64) lowrank.Spectrum {

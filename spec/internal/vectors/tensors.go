@@ -34,8 +34,8 @@ func tensors() []vector {
 	tokens := f32(prefix+"model.embed_tokens.token_adapter.trainable_tokens_delta", 1, 1, 2, 4)
 	return []vector{
 		{name: "adapter_values", comment: "finite values, none of the factors zero", rules: "AD011 AD012 AD013 AD014 AD015 AD016 AD017 AD018 AD019 AD020 AD023 AD024 AD025 AD026 AD047", deep: true, files: with(a, b)},
-		{name: "adapter_rank_pattern", comment: "two modules of two ranks and two alphas; patterns match the end of a path, and the first that matches counts", rules: "AD012 AD032 AD034 AD041",
-			files: folder(plain().with(append(two, "rank_pattern", `{"v_proj":4,"layers.0.self_attn.v_proj":8}`, "alpha_pattern", `{"^model.layers.0.self_attn.v_proj":6}`)...), pt, append(factors(), v...)...)},
+		{name: "adapter_rank_pattern", comment: "two modules of two ranks and two alphas; patterns match the end of a path, and the first that matches counts", rules: "AD012 AD032 AD034 AD048 AD041",
+			files: folder(plain().with(append(two, "rank_pattern", `{"v_proj":4,"layers.0.self_attn.v_proj":8}`, "alpha_pattern", `{"^model.layers.0.self_attn.v_proj":6}`, "peft_version", `"0.15.0"`)...), pt, append(factors(), v...)...)},
 		{name: "adapter_rslora", comment: "the scaling is alpha divided by the root of the rank", rules: "AD041", files: folder(plain().with("use_rslora", "true"), pt, a, b)},
 		{name: "adapter_dora", comment: "a magnitude for each output", rules: "AD031",
 			files: folder(plain().with("use_dora", "true"), pt, a, b, f32(prefix+q+".lora_magnitude_vector", 1, 1, 3))},
@@ -74,6 +74,8 @@ func tensors() []vector {
 		warn("AD034", "no_match", "an alpha_pattern that matches nothing", folder(plain().with("alpha_pattern", `{"k_proj":4}`), pt, a, b)),
 		warn("AD040", "rank", "a rank of 5 for a weight of 3 by 4", folder(plain().with("r", "5"), pt, pair(q, 5, 4, 3)...)),
 		warn("AD041", "rslora", "use_rslora with a pattern", folder(plain().with("use_rslora", "true", "alpha_pattern", `{"q_proj":6}`), pt, a, b)),
+		warn("AD048", "anchored", "a key that PEFT before 0.15 does not match", folder(plain().with("alpha_pattern", `{"^model.layers.0.self_attn.q_proj":6}`), pt, a, b)),
+		warn("AD048", "shadowed", "an alpha whose key a key of rank_pattern hides from PEFT before 0.14", folder(plain().with("rank_pattern", `{"q_proj":2}`, "alpha_pattern", `{"self_attn.q_proj":6}`), pt, a, b)),
 		reject("AD046", "one_index", "two trained rows and one index", folder(plain().with("trainable_token_indices", `{"embed_tokens":[3]}`), pt, a, b, tokens)),
 	}
 }

@@ -32,12 +32,13 @@ func product64(a []float64, m, k int, ta bool, b []float64, n int, tb bool, c []
 // Products with both factors in every dtype that a base may have, transposed
 // or not, added or not, on views.
 func TestGemm(t *testing.T) {
-	testGemm(t, 13)
-	testGemm(t, 1)
+	testGemm(t, 13, 29)
+	testGemm(t, 1, 29)
+	testGemm(t, 1, 3*sumCols-5)
 }
 
-func testGemm(t *testing.T, m int) {
-	const k, n = 37, 29
+func testGemm(t *testing.T, m, n int) {
+	const k = 37
 	for _, d := range []dtype.DType{dtype.F32, dtype.BF16, dtype.F16} {
 		for _, ta := range []bool{false, true} {
 			for _, tb := range []bool{false, true} {

@@ -1,6 +1,9 @@
 package cpu
 
-import "github.com/loratool/loratool/train/internal/backend"
+import (
+	"github.com/loratool/loratool/internal/linalg"
+	"github.com/loratool/loratool/train/internal/backend"
+)
 
 // vector computes the product of one row, as in generating a text. Memory is
 // the limit there: the other factor is read as it lies, row by row, where a
@@ -29,11 +32,17 @@ func (b *Backend) dots(a []float32, p backend.Product) {
 	})
 }
 
+// sumCols is the fewest columns that sums reads of a row at a time, 512 bytes
+// of float32.
+const sumCols = 128
+
 // sums computes c = Σ_l a_l·b_l for rows of B, in order. Goroutines take
 // columns.
 func (b *Backend) sums(a []float32, p backend.Product) {
 	c, k := writable(p.C).row(0), best()
-	b.split(p.B.Cols, p.B.Rows, func(from, to int) {
+	width := max(sumCols, grain/max(p.B.Rows, 1))
+	linalg.Parallel(b.workers, (p.B.Cols+width-1)/width, func(n int) {
+		from, to := n*width, min((n+1)*width, p.B.Cols)
 		buf := b.buffer(to - from)
 		defer b.release(buf)
 		if !p.Add {
