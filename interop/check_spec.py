@@ -78,8 +78,10 @@ def loads(folder, dropped):
 
 
 # What PEFT drops by design: the vector warns of it, or the model here has no such layer.
-DROPPED = {"y_AD020_stranger": ["running_mean"], "y_AD022_module_without_target": ["k_proj"], "y_AD031_magnitude": ["magnitude"],
-           "y_AD024_default_infix": ["lora_"], "y_AD024_no_prefix": ["lora_"]}  # spellings of a training state: PEFT drops them without a word
+DROPPED = {"y_fits_base_copy": ["base_layer"],  # it is loaded, and no part of the adapter's state
+           "y_AD020_adapted_too": ["q_proj.weight"], "y_AD020_stranger": ["running_mean"], "y_AD022_module_without_target": ["k_proj"], "y_AD031_magnitude": ["magnitude"],
+           "y_AD024_default_infix": ["lora_"], "y_AD024_no_prefix": ["lora_"], "y_serves_vllm_bare": ["lora_"],
+           "y_AD022_excluded": ["layers.0"], "y_AD022_other_layer": ["layers.0"]}  # spellings of a training state: PEFT drops them without a word
 
 def check_schema(result):
     """The JSON Schema takes every config of an accepted vector, and refuses those that break a rule about a field."""

@@ -329,6 +329,7 @@ def rows(v):
     return isinstance(v, list) and all(is_int(x) and x >= 0 for x in v)
 
 
+TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 CHECKS = {
     "rank_pattern": lambda v: isinstance(v, dict) and all(is_int(x) and 1 <= x <= 2**20 for x in v.values()),
     "alpha_pattern": lambda v: isinstance(v, dict) and all(is_number(x) for x in v.values()),
@@ -337,9 +338,14 @@ CHECKS = {
     "target_parameters": strings, "modules_to_save": strings,
     "trainable_token_indices": lambda v: rows(v) or isinstance(v, dict) and all(map(rows, v.values())),
     "base_model_name_or_path": lambda v: isinstance(v, str), "peft_version": lambda v: isinstance(v, str),
-    "init_lora_weights": lambda v: isinstance(v, (bool, str)),
+    "init_lora_weights": lambda v: isinstance(v, (bool, str)), "task_type": lambda v: v in TASKS,
+    "lora_dropout": lambda v: is_number(v) and 0 <= v <= 1,
+    "exclude_modules": lambda v: isinstance(v, str) or strings(v), "layers_pattern": lambda v: isinstance(v, str) or strings(v),
+    "layers_to_transform": lambda v: is_int(v) or isinstance(v, list) and all(map(is_int, v)),
 }
-for flag in ("use_rslora", "use_dora", "fan_in_fan_out", "lora_bias", "use_qalora"):
+for name in ("eva_config", "corda_config", "lora_ga_config", "velora_config"):
+    CHECKS[name] = lambda v: isinstance(v, dict)
+for flag in ("use_rslora", "use_dora", "fan_in_fan_out", "lora_bias", "use_qalora", "ensure_weight_tying"):
     CHECKS[flag] = lambda v: isinstance(v, bool)
 PYTHON_ONLY = re.compile(r"\(\?(=|!|<=|<!|>|\(|P=)|\\[1-9]|[*+?}]\+")
 
@@ -387,10 +393,12 @@ def config(path, f):
         f.warn("AD005")
     elif not is_number(alpha) or not math.isfinite(alpha):
         raise Broken("AD005")
-    narrow = [k for k in ("layers_to_transform", "layers_pattern") if c.get(k) not in (None, [], "")]
-    if isinstance(targets, str) and narrow or narrow == ["layers_pattern"]:
-        raise Broken("AD003")
+    narrow = [k for k in ("layers_to_transform", "layers_pattern") if c.get(k) is not None]
     init = c.get("init_lora_weights")
+    if isinstance(targets, str) and narrow or c.get("layers_pattern") and c.get("layers_to_transform") is None:
+        raise Broken("AD003")
+    if c.get("lora_bias") and (c.get("use_dora") or isinstance(init, str)):
+        raise Broken("AD003")
     if isinstance(init, str) and init not in ("gaussian", "eva", "orthogonal", "mica"):
         f.refuse("AD007")
     base = c.get("base_model_name_or_path")
@@ -423,6 +431,18 @@ def pattern(c, field, default, name):
         if re.match(rf"(.*\.)?({k})$", name):
             return v
     return default
+
+
+def narrowed(c, path):
+    """Whether exclude_modules or layers_to_transform leave a module out that target_modules names."""
+    out, layers, at = c.get("exclude_modules"), c.get("layers_to_transform"), c.get("layers_pattern") or []
+    if isinstance(out, str) and re.fullmatch(out, path) or isinstance(out, list) and ends(path, out):
+        return True
+    if layers is None or layers == [] or path in c["target_modules"]:
+        return False
+    at = [p for p in ([at] if isinstance(at, str) else at) if p] or [r"[^.]*"]
+    m = next(filter(None, (re.match(rf".*?\.{p}\.(\d+)\.", path) for p in at)), None)
+    return m is None or int(m[1]) not in (layers if isinstance(layers, list) else [layers])
 
 
 def older_alphas(c, name):
@@ -495,7 +515,7 @@ class Adapter:
         if os.path.exists(pickle):
             f.warn("AD010")
         self.file = File(weights, f)
-        self.modules, self.others, self.tokens = {}, [], {}
+        self.modules, self.others, self.tokens, self.copies = {}, [], {}, {}
         if self.c is None:
             return
         self.group()
@@ -503,6 +523,9 @@ class Adapter:
             self.module(path)
         for path, name in self.tokens.items():
             self.token(path, name)
+        rows = self.c.get("trainable_token_indices") or []
+        if not self.tokens and (any(rows.values()) if isinstance(rows, dict) else rows):
+            raise Broken("AD046")
         self.lint()
         Additions(self)
 
@@ -517,6 +540,8 @@ class Adapter:
                 infixes.add(infix)
             odd = odd or bool(infix) or not name.startswith("base_model.model.") or bool(set(WRAPPERS) & set(name.split(".")))
             if part == "unused":
+                if name.endswith(".base_layer.weight"):
+                    self.copies[path.removesuffix(".base_layer.weight") + ".weight"] = name
                 continue
             if part == "other":
                 self.others.append((path, name))
@@ -590,7 +615,7 @@ class Adapter:
         if isinstance(targets, list):
             if any(not any(ends(p, [t]) for p in self.modules) for t in targets):
                 f.warn("AD021")
-            if targets and any(not ends(p, targets) for p in plain):
+            if targets and any(not ends(p, targets) or narrowed(c, p) for p in plain):
                 f.warn("AD022")
         elif isinstance(targets, str) and targets.lower() != "all-linear" and compiles(targets):
             if any(not re.fullmatch(targets, p) for p in plain):
@@ -609,6 +634,9 @@ class Adapter:
                 f.warn("AD037")
         for p, _ in self.others:
             module = p.removesuffix(".weight")
+            if module != p and module in plain:
+                f.warn("AD020")
+                continue
             asked = any(f".{s}." in f".{p}." for s in saved) or p.endswith("bias") and c.get("bias") in ("all", "lora_only")
             if not asked and not (p.endswith(".weight") and (ends(module, EMBEDDINGS) or ends(module, HEADS) or {"classifier", "score"} & set(p.split(".")))):
                 f.warn("AD020")
@@ -728,17 +756,35 @@ def fit(a, m, W, conf):
     raise Broken("AD027")
 
 
+def same(f, name, g, other):
+    """Whether two tensors have the same values, but for a rounding to the dtype of one of them."""
+    pairs = list(zip(f.values(name), g.values(other)))
+    if all(x == y for x, y in pairs):
+        return True
+    near = lambda d, x, y: round_to(d, Fraction(x)) == round_to(d, Fraction(y))
+    return any(all(near(d, x, y) for x, y in pairs) for d in {f.tensors[name][0], g.tensors[other][0]} if d in ("F32", "F16", "BF16"))
+
+
 def against(a, path):
     """Holds an adapter against a base; returns {tensor: (module, transposed)}."""
     scratch = Findings()
     base, conf = checkpoint(path, scratch), settings(path)
     tied, targets = conf.get("tie_word_embeddings"), {}
+    for name, copy in a.copies.items():
+        if name not in base:
+            continue
+        if a.shape(copy) != base[name].tensors[name][1]:
+            raise Broken("AD027")
+        if a.deep and not same(a.file, copy, base[name], name):
+            a.f.refuse("AD049")
     on_head = [p for p in a.modules if ends(p, HEADS)]
-    on_embedding = [p for p in a.modules if ends(p, EMBEDDINGS)]
-    if tied and bool(on_head) != bool(on_embedding):
+    touched = list(a.modules) + [p.removesuffix(".weight") for p, _ in a.others]
+    if tied and any(ends(p, HEADS) for p in touched) != any(ends(p, EMBEDDINGS) for p in touched):
         a.f.warn("AD029")
     for p, m in a.modules.items():
         name = resolve(base, p + ".weight")
+        if name and "lora_B.bias" in m["parts"] and not resolve(base, p + ".bias"):
+            a.f.refuse("AD028")
         if not name:
             if tied and p in on_head:
                 continue

@@ -164,7 +164,12 @@ type Adapter struct {
 func (a *Adapter) Bound() bool { return a.Notes != nil && len(a.Notes.Base) > 0 }
 
 // Unused names a tensor that has no effect and says why.
-type Unused struct{ Tensor, Why string }
+type Unused struct {
+	Tensor, Why string
+	// CopyOf is the tensor of the base that Value is a copy of, "" for others.
+	CopyOf string
+	Value  Tensor
+}
 
 // Parameters counts the trained values of the adapter.
 func (a *Adapter) Parameters() int {

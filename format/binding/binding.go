@@ -58,7 +58,8 @@ func Compute(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoin
 }
 
 // Check holds the binding of a against a base. The first weight that differs
-// breaks LT007 and is named. An adapter without binding passes.
+// breaks LT007 and is named. An adapter without binding
+// passes, but for copies of the base's weights that are others (AD049).
 func Check(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint, o Options) error {
 	return check(ctx, a, base, o, true)
 }
@@ -69,8 +70,8 @@ func CheckShapes(a *adapter.Adapter, base *checkpoint.Checkpoint, o Options) err
 }
 
 func check(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint, o Options, values bool) error {
-	if !a.Bound() {
-		return nil
+	if err := checkCopies(a, base, values); err != nil || !a.Bound() {
+		return err
 	}
 	weights, _, err := resolve(a, base, o.Names) // what is missing, others complain about
 	if err != nil {

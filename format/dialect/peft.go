@@ -200,6 +200,11 @@ func (c *peftConfig) assemble(a *adapter.Adapter, f *safetensors.File) error {
 	if len(groups)+len(others) == 0 {
 		return c.broken(fault(a, "AD026", "", "no LoRA tensors among the %d of the file", len(f.Header().Tensors())))
 	}
+	hasRows := func(g *group) bool { _, ok := g.parts[partTokens]; return ok }
+	lists := func(t tokenIndices) bool { return len(t.rows) > 0 }
+	if slices.ContainsFunc(c.tokens, lists) && !slices.ContainsFunc(groups, hasRows) {
+		return c.broken(fault(a, "AD046", "", "trainable_token_indices lists rows, and the file has no trained ones"))
+	}
 	return nil
 }
 
@@ -241,7 +246,11 @@ func (c *peftConfig) collect(a *adapter.Adapter, f *safetensors.File) (groups []
 		}
 		switch k.part {
 		case partUnused:
-			a.Unused = append(a.Unused, adapter.Unused{Tensor: t.Name, Why: k.why})
+			u := adapter.Unused{Tensor: t.Name, Why: k.why, CopyOf: k.copyOf}
+			if u.CopyOf != "" {
+				u.Value = v
+			}
+			a.Unused = append(a.Unused, u)
 		case partRefused:
 			a.Refusals = append(a.Refusals, &rule.Unsupported{File: a.Source, What: fmt.Sprintf("tensor %q (%s)", t.Name, k.why), Hint: "merge it with PEFT"})
 		case partOther:
@@ -288,4 +297,17 @@ func (f *File) Field(name string) string {
 		return ""
 	}
 	return string(v.Append(nil))
+}
+
+// Plain returns the rank and scaling that the config gives a module which no
+// pattern names, as a module without factors.
+func (f *File) Plain() adapter.Module {
+	m := adapter.Module{Multiplicity: 1, Rank: 8, Alpha: 8}
+	if f.config != nil {
+		m.Rank, m.Alpha = f.config.r, f.config.alpha
+		if f.config.rsLoRA {
+			m.Rule = adapter.AlphaOverRootRank
+		}
+	}
+	return m
 }

@@ -310,9 +310,17 @@ func (l *linter) targets() {
 	}
 	l.each("AD022", func(m *adapter.Module) string {
 		for _, is := range match {
-			if len(m.Candidates) > 0 || slices.ContainsFunc(names(m), is) {
+			if len(m.Candidates) > 0 {
 				return ""
 			}
+			if !slices.ContainsFunc(names(m), is) {
+				continue
+			}
+			exact := slices.ContainsFunc(v.Elements, func(e strictjson.Value) bool { return e.Text == m.Path })
+			if why := l.c.narrow.drops(m.Path, exact); why != "" {
+				return fmt.Sprintf("module %q is not adapted: %s", m.Path, why)
+			}
+			return ""
 		}
 		return fmt.Sprintf("module %q is not among target_modules", m.Path)
 	})
@@ -335,8 +343,17 @@ func (l *linter) replacements() {
 			l.warn("AD037", 0, "modules_to_save names %q, and the file has no such tensor", entry)
 		}
 	}
+	adapted := map[string]bool{}
+	for _, m := range l.a.Modules {
+		adapted[m.Path] = m.Param == "" && len(m.Candidates) == 0
+	}
 	for _, r := range l.a.Replacements {
 		path := strings.TrimSuffix(r.Name, ".weight")
+		if adapted[path] && path != r.Name {
+			l.found = append(l.found, &rule.Error{File: l.a.Source, Tensor: r.Value.Name, Rule: "AD020",
+				Err: errors.New("a replacement for a weight that is adapted too: PEFT drops it")})
+			continue
+		}
 		head := slices.ContainsFunc(heads, func(h string) bool { return strings.Contains("."+path+".", "."+h+".") })
 		if r.Reason == "embedding" && !adapter.IsEmbedding(path) && !adapter.IsHead(path) && !head {
 			l.found = append(l.found, &rule.Error{File: l.a.Source, Tensor: r.Value.Name, Rule: "AD020",

@@ -28,6 +28,7 @@ type peftConfig struct {
 	fanInFanOut  bool
 	loraBias     bool
 	bias         string
+	narrow       narrowing
 	saved        []string // modules_to_save
 	parameters   []string // target_parameters
 	modules      []string // target_modules, if a list
@@ -102,15 +103,21 @@ func checkPEFTConfig(file string, data []byte, report rule.Report) (*peftConfig,
 
 // combinations refuses what LoraConfig itself refuses (its __post_init__).
 func (c *peftConfig) combinations() error {
-	has := func(name string) bool { v, _ := c.value.Lookup(name); return !isEmpty(v) }
+	has := func(name string) bool { v, ok := c.value.Lookup(name); return ok && v.Kind != strictjson.Null }
 	targets, _ := c.value.Lookup("target_modules")
 	for _, name := range []string{"layers_to_transform", "layers_pattern"} {
 		if targets.Kind == strictjson.String && has(name) {
 			return c.fault("AD003", "", "%s beside a target_modules that is a regular expression", name)
 		}
 	}
-	if has("layers_pattern") && !has("layers_to_transform") {
+	init, _ := c.value.Lookup("init_lora_weights")
+	switch pattern, _ := c.value.Lookup("layers_pattern"); {
+	case !isEmpty(pattern) && !has("layers_to_transform"):
 		return c.fault("AD003", "", "layers_pattern without layers_to_transform")
+	case c.loraBias && c.dora:
+		return c.fault("AD003", "", "lora_bias beside use_dora")
+	case c.loraBias && init.Kind == strictjson.String:
+		return c.fault("AD003", "", "lora_bias beside init_lora_weights %q", init.Text)
 	}
 	return nil
 }
@@ -185,13 +192,14 @@ func ruleOfField(name string) rule.ID {
 // peftFields tells how each field of LoraConfig is read; nil: it says nothing
 // about the merged model.
 var peftFields = map[string]func(*peftConfig, strictjson.Value) error{
-	"peft_type": nil, "task_type": nil, "auto_mapping": nil, "revision": nil,
-	"inference_mode": nil, "lora_dropout": nil, "exclude_modules": nil,
-	"layers_to_transform": nil, "layers_pattern": nil, "ensure_weight_tying": nil,
-	"loftq_config": nil, "eva_config": nil, "corda_config": nil, "lora_ga_config": nil,
+	"peft_type": nil, "auto_mapping": nil, "revision": nil, "inference_mode": nil,
+	"loftq_config":    nil,
 	"megatron_config": nil, "megatron_core": nil, "qalora_group_size": nil,
-	"velora_config": nil, "monteclora_config": nil, "runtime_config": nil,
-	"merge_weights": nil,
+	"monteclora_config": nil, "runtime_config": nil, "merge_weights": nil,
+
+	"task_type": readTask, "lora_dropout": readDropout, "ensure_weight_tying": flag(func(c *peftConfig) *bool { return new(bool) }),
+	"eva_config": readObject, "corda_config": readObject, "lora_ga_config": readObject, "velora_config": readObject,
+	"exclude_modules": readExcluded, "layers_to_transform": readLayers, "layers_pattern": readLayersPattern,
 
 	"base_model_name_or_path": text(func(c *peftConfig) *string { return &c.base }),
 	"peft_version":            text(func(c *peftConfig) *string { return &c.version }),

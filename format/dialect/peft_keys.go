@@ -27,6 +27,7 @@ type peftKey struct {
 	part    keyPart
 	adapter string // infix of a raw training state, such as "default"
 	why     string // for partUnused and partRefused
+	copyOf  string // the tensor of the base, for a copy of it
 }
 
 // defaultAdapter is the name that PEFT gives an adapter without one.
@@ -99,7 +100,8 @@ func splitOther(path []string) peftKey {
 		case c == "original_module":
 			return peftKey{module: strings.Join(path, "."), part: partUnused, why: "a copy of a module of the base"}
 		case c == "base_layer" && rest == "weight":
-			return peftKey{module: strings.Join(path, "."), part: partUnused, why: "a copy of the base's weight (save_embedding_layers)"}
+			return peftKey{module: strings.Join(path, "."), part: partUnused, why: "a copy of the base's weight (save_embedding_layers)",
+				copyOf: strings.Join(path[:i], ".") + ".weight"}
 		case c == "base_layer": // twice for the out_proj of an attention
 			return peftKey{module: strings.Join(without(path, "base_layer"), "."), part: partOther}
 		case c == "modules_to_save" && i+2 < len(path) && path[i+1] == defaultAdapter:

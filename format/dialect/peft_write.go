@@ -33,6 +33,9 @@ type WriteOptions struct {
 	// PlainInit says that the adapter is relative to the base as it is, whatever
 	// initialisation Config has.
 	PlainInit bool
+	// NewRanks writes r, lora_alpha and their patterns anew, so that the patterns
+	// have no key where all modules have one rank and alpha.
+	NewRanks bool
 	// From is the adapter that is rewritten, if one is: what its header and its
 	// folder hold beside the factors is kept.
 	From *File

@@ -23,7 +23,7 @@ func peftConfigFor(a *adapter.Adapter, o WriteOptions) (strictjson.Value, error)
 		}
 		config.Members = slices.Clone(old.value.Members)
 	}
-	w := configWriter{a: a, old: old, value: &config}
+	w := configWriter{a: a, old: old, value: &config, newRanks: o.NewRanks}
 	for _, step := range []func() error{w.switches, w.ranks, w.replacements} {
 		if err := step(); err != nil {
 			return config, err
@@ -45,6 +45,8 @@ type configWriter struct {
 	a     *adapter.Adapter
 	old   *peftConfig // what the config said before
 	value *strictjson.Value
+
+	newRanks bool // whatever old says
 }
 
 func (w *configWriter) set(name string, v strictjson.Value) { setField(w.value, name, v) }
@@ -115,7 +117,7 @@ func (w *configWriter) ranks() error {
 			alphas[i] = alphaFor(m.Alpha/math.Sqrt(float64(m.Rank)), m.Rank)
 		}
 	}
-	if w.patternsHold(alphas) {
+	if !w.newRanks && w.patternsHold(alphas) {
 		w.set("r", jsonNumber(float64(w.old.r)))
 		w.set("lora_alpha", jsonNumber(w.old.alpha))
 		return nil

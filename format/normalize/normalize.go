@@ -257,7 +257,7 @@ func (n *normalizer) write() error {
 	if err != nil {
 		return err
 	}
-	err = dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, From: n.f, KeepTargets: n.keepsTargets(),
+	err = dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, From: n.f, NewRanks: n.p.OneScale, KeepTargets: n.keepsTargets(),
 		Metadata: metadata, Inputs: []string{n.f.Source}, Force: n.o.Force})
 	if err != nil {
 		return err

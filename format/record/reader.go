@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -76,7 +78,11 @@ func (r *Reader) checkDigest(size int64, want []byte) error {
 }
 
 func (r *Reader) parse(head []byte) error {
-	if _, err := (strictjson.Limits{}).Decode(head); err != nil {
+	v, err := (strictjson.Limits{}).Decode(head)
+	if err == nil {
+		err = exactNames(v)
+	}
+	if err != nil {
 		return fault("RC004", r.file, "", "%w", err)
 	}
 	d := json.NewDecoder(bytes.NewReader(head))
@@ -85,6 +91,38 @@ func (r *Reader) parse(head []byte) error {
 		return fault("RC004", r.file, "", "%w", err)
 	}
 	return r.Head.check(r.file, r.end)
+}
+
+// names are the members of the head's objects.
+var names = func() map[string]bool {
+	all := map[string]bool{}
+	for _, t := range []reflect.Type{reflect.TypeFor[Head](), reflect.TypeFor[Adapter](), reflect.TypeFor[File](), reflect.TypeFor[Base](),
+		reflect.TypeFor[Shard](), reflect.TypeFor[Merged](), reflect.TypeFor[Tensor](), reflect.TypeFor[Blob]()} {
+		for f := range t.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			all[name] = true
+		}
+	}
+	return all
+}()
+
+// exactNames refuses members that encoding/json would take for known ones in
+// other letter cases.
+func exactNames(v strictjson.Value) error {
+	for _, m := range v.Members {
+		if !names[m.Name] {
+			return fmt.Errorf("unknown member %q", m.Name)
+		}
+		if err := exactNames(m.Value); err != nil {
+			return err
+		}
+	}
+	for _, e := range v.Elements {
+		if err := exactNames(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Path returns the name of the file that was given to NewReader.
@@ -125,6 +163,9 @@ func (r *Reader) inflate(b Blob, size int64) ([]byte, error) {
 		return nil, err
 	}
 	defer z.Close()
+	if n, ok := frameLength(frame); !ok || n != len(frame) {
+		return nil, fault("RC008", r.file, "", "a blob of %d bytes is not one zstd frame", len(frame))
+	}
 	out, err := z.DecodeAll(frame, make([]byte, 0, size))
 	if err != nil {
 		return nil, fault("RC008", r.file, "", "zstd: %w", err)

@@ -49,4 +49,5 @@ var adapterRules = []Rule{
 	{"AD046", Fatal, "token rows and config disagree", "trainable_token_indices lists one index for each trained row.", ""},
 	{"AD047", Fatal, "several adapters in one file", "A file holds one adapter.", "save each adapter on its own with save_pretrained"},
 	{"AD048", Warning, "alpha differs by version", "PEFT before 0.15 gives every module the alpha that later versions give it, or the file says for which one it was written.", "write the keys of alpha_pattern as ends of module names, without ^ and |, or write the adapter again: loratool bind"},
+	{"AD049", Unhandled, "other base weight in the adapter", "A copy of a weight of the base in the file, such as that of an adapted embedding, has the base's values.", "use the base that the adapter was saved with, or remove the tensor if the base's is meant"},
 }

@@ -111,6 +111,9 @@ func (c *collector) missing(a *adapter.Adapter, m adapter.Missing, view adapter.
 	if m.What == "replacement" { // a head that the task added: the merge asks what to do
 		e.Milder = rule.Warning
 	}
+	if m.What == "bias" { // PEFT applies it, but there is nothing to merge it into
+		e.Milder = rule.Unhandled
+	}
 	c.add(e)
 }
 
@@ -119,21 +122,23 @@ func (c *collector) tied(a *adapter.Adapter, view adapter.View) {
 	if tied, _ := view.TieWordEmbeddings(); !tied {
 		return
 	}
-	var embedding, head *adapter.Module
-	for _, m := range a.Modules {
-		if adapter.IsEmbedding(m.Path) {
-			embedding = m
-		}
-		if adapter.IsHead(m.Path) {
-			head = m
+	embedding, head := "", "" // a tensor of the adapter for each
+	note := func(path, tensor string) {
+		switch {
+		case adapter.IsEmbedding(path):
+			embedding = tensor
+		case adapter.IsHead(path):
+			head = tensor
 		}
 	}
-	if (embedding == nil) != (head == nil) {
-		m := embedding
-		if m == nil {
-			m = head
-		}
-		c.add(&rule.Error{File: a.Source, Tensor: m.A.Name, Rule: "AD029", Err: errors.New("the base ties its embedding and its head, and only one of them is adapted")})
+	for _, m := range a.Modules {
+		note(m.Path, m.A.Name)
+	}
+	for _, r := range a.Replacements {
+		note(strings.TrimSuffix(r.Name, ".weight"), r.Value.Name)
+	}
+	if (embedding == "") != (head == "") {
+		c.add(&rule.Error{File: a.Source, Tensor: embedding + head, Rule: "AD029", Err: errors.New("the base ties its embedding and its head, and only one of them is adapted or replaced")})
 	}
 }
 

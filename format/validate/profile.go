@@ -25,6 +25,9 @@ type Profile struct {
 	MaxRank, EasyRank int
 	RankFlag          string
 	Steps             []int
+	// OneScale says that the program takes rank and alpha of every module from r
+	// and lora_alpha, whatever the patterns say.
+	OneScale bool
 	// RanksFromTensors says that the program divides one lora_alpha by the rank
 	// of each tensor, so that PF006 is about alphas and not about scalings.
 	RanksFromTensors bool
@@ -147,7 +150,7 @@ func broken(p *Profile, id rule.ID, f *dialect.File) (tensor, what string) {
 	case "PF016":
 		return gaps(f.Adapter)
 	case "PF005", "PF006":
-		return uneven(p, id, f.Adapter)
+		return uneven(p, id, f)
 	default:
 		for _, m := range f.Modules {
 			if what := brokenModule(p, id, m); what != "" {
@@ -180,20 +183,27 @@ func brokenModule(p *Profile, id rule.ID, m *adapter.Module) string {
 	return ""
 }
 
-// uneven reports the first module whose rank, scaling or alpha is not that of
-// the first one.
-func uneven(p *Profile, id rule.ID, a *adapter.Adapter) (tensor, what string) {
-	for _, m := range a.Modules {
-		first := a.Modules[0]
+// uneven reports the first module whose rank, scaling or alpha is not what the
+// program takes for all: that of the config, or else that of the first module.
+func uneven(p *Profile, id rule.ID, f *dialect.File) (tensor, what string) {
+	if len(f.Modules) == 0 {
+		return "", ""
+	}
+	one := *f.Modules[0]
+	if p.OneScale {
+		one = f.Plain()
+	}
+	rank, alpha, scaling := one.Rank, one.Alpha, one.Scaling()/one.Multiplicity
+	for _, m := range f.Modules {
 		switch {
-		case id == "PF005" && m.Rank != first.Rank:
-			return m.A.Name, fmt.Sprintf("rank %d beside rank %d", m.Rank, first.Rank)
+		case id == "PF005" && m.Rank != rank:
+			return m.A.Name, fmt.Sprintf("rank %d beside rank %d", m.Rank, rank)
 		case id == "PF006" && p.RanksFromTensors:
-			if m.Alpha != first.Alpha {
-				return m.A.Name, fmt.Sprintf("alpha %g beside alpha %g", m.Alpha, first.Alpha)
+			if m.Alpha != alpha {
+				return m.A.Name, fmt.Sprintf("alpha %g beside alpha %g", m.Alpha, alpha)
 			}
-		case id == "PF006" && m.Scaling() != first.Scaling():
-			return m.A.Name, fmt.Sprintf("scaling %g beside scaling %g", m.Scaling(), first.Scaling())
+		case id == "PF006" && m.Scaling()/m.Multiplicity != scaling:
+			return m.A.Name, fmt.Sprintf("scaling %g beside scaling %g", m.Scaling()/m.Multiplicity, scaling)
 		}
 	}
 	return "", ""
@@ -330,13 +340,14 @@ func (p *Profile) Limited(id rule.ID) bool {
 // Broken returns the first rule that keeps the program from serving the
 // adapter a, which stands for that of f, or nil.
 func (p *Profile) Broken(f *dialect.File, a *adapter.Adapter) *rule.Error {
-	g := *f
+	g, q := *f, *p
 	g.Adapter = a
+	q.OneScale = false // what is written has the config of its modules
 	for _, l := range p.Limits {
 		if l.Milder != 0 || l.Rule == "PF013" || l.Rule == "PF014" { // what is written has plain names and fields
 			continue
 		}
-		if tensor, what := broken(p, l.Rule, &g); what != "" {
+		if tensor, what := broken(&q, l.Rule, &g); what != "" {
 			return &rule.Error{File: f.Source, Tensor: tensor, Rule: l.Rule, Err: fmt.Errorf("%s: it %s", what, l.Effect)}
 		}
 	}

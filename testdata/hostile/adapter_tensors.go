@@ -135,7 +135,7 @@ func fitCases() []Case {
 		c("AD028", "stray_tensor", nil, append(pair("x"), tensor{name: "z.inv_freq", shape: []int{4}})...),
 		c("AD028", "new_head", map[string]any{"modules_to_save": []string{"score"}}, append(pair("x"), tensor{name: "score.weight", shape: []int{2, 3}})...),
 		c("AD027", "replacement_shape", map[string]any{"modules_to_save": []string{"y"}}, append(pair("x"), tensor{name: "y.weight", shape: []int{3, 4}})...),
-		c("AD028", "lora_bias_without_bias", map[string]any{"lora_bias": true}, append(pair("y"), tensor{name: "y.lora_B.bias", shape: []int{4}})...),
+		c("AD028", "lora_bias_without_bias", map[string]any{"lora_bias": true}, append(pair("y"), tensor{name: "y.lora_B.bias", shape: []int{4}, bits: one})...),
 		c("AD027", "lora_bias_shape", map[string]any{"lora_bias": true}, append(pair("x"), tensor{name: "x.lora_B.bias", shape: []int{3}})...),
 		c("unsupported", "integers_of_base", nil, pair("i")...),
 		c("error", "replaced_and_updated", map[string]any{"modules_to_save": []string{"x"}}, append(pair("x"), tensor{name: "x.weight", shape: []int{4, 3}})...),

@@ -29,6 +29,7 @@ func profiles() []vector {
 		on("vllm", "PF004", "bias", "trained biases", folder(plain().with("bias", `"lora_only"`), pt, a, b, f32(prefix+q+".base_layer.bias", 1, 1, 3))),
 		on("sglang", "PF005", "ranks", "two ranks", folder(both.with("rank_pattern", `{"v_proj":4}`, "alpha_pattern", `{"v_proj":8}`), pt, append(factors(), v...)...)),
 		on("lorax", "PF006", "alphas", "two scalings", folder(both.with("alpha_pattern", `{"v_proj":8}`), pt, append(factors(), pair("model.layers.0.self_attn.v_proj", 2, 8, 6)...)...)),
+		on("sglang", "PF006", "all_by_pattern", "one scaling of all modules, by a pattern and not by lora_alpha", folder(both.with("alpha_pattern", `{"q_proj":8,"v_proj":8}`), pt, append(factors(), pair("model.layers.0.self_attn.v_proj", 2, 4, 3)...)...)),
 		on("llamacpp", "PF006", "alphas", "two ranks of one scaling, and so of two alphas", folder(both.with("rank_pattern", `{"v_proj":4}`, "alpha_pattern", `{"v_proj":8}`), pt, append(factors(), v...)...)),
 		on("llamacpp", "PF007", "rslora", "rsLoRA", with("use_rslora", "true")),
 		on("vllm", "PF008", "bias_of_b", "a bias of B", folder(plain().with("lora_bias", "true"), pt, a, b, f32(prefix+q+".lora_B.bias", 1, 1, 3))),

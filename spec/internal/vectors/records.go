@@ -230,6 +230,8 @@ func records() ([]vector, error) {
 	add("RC003", "overlap", "the head ends one byte before the trailer", resigned(at(len(original)-48, 1)), nil)
 	add("RC004", "key_twice", "a head with a repeated key", seal(blobs, `{"version":1,`+string(text[1:])), nil)
 	add("RC004", "unknown", "a head with an unknown member", seal(blobs, `{"other":1,`+string(text[1:])), nil)
+	add("RC004", "case", "a member in upper case", seal(blobs, strings.Replace(string(text), `"version"`, `"Version"`, 1)), nil)
+	add("RC008", "two_frames", "a head of two frames", signed(append(append(bytes.Clone(blobs), rawFrame(text)...), rawFrame(nil)...), len(blobs), len(rawFrame(text))+len(rawFrame(nil)), len(text)), nil)
 	add("RC005", "head", "a head of 64 MiB and one byte", signed(append(bytes.Clone(blobs), rawFrame(text)...), len(blobs), len(rawFrame(text)), 64<<20+1), nil)
 	forged("RC005", "frame", "a header that is said to be a thousand million bytes", func(_ []byte, h *record.Head) { h.Base.Shards[0].Raw = 1e9 })
 	forged("RC006", "parent", "a file of the base outside its folder", func(_ []byte, h *record.Head) { h.Base.Shards[0].Name = "../base.safetensors" })

@@ -61,6 +61,7 @@ func tensors() []vector {
 		deep(warn("AD018", "zero", "a B of zeros", with(a, f32(nameB, 0, 0, 3, 2)))),
 		deep(warn("AD019", "zero", "an A of zeros, one of them negative", with(f32(nameA, 0, 0, 2, 4).at(3, float32(math.Copysign(0, -1))), b))),
 		warn("AD020", "stranger", "a tensor that is no part of LoRA", with(a, b, f32(prefix+"model.norm.running_mean", 1, 1, 2))),
+		warn("AD020", "adapted_too", "a replacement for a weight that is adapted too", with(a, b, f32(prefix+q+".weight", 1, 1, 3, 4))),
 		reject("AD023", "two_prefixes", "a module with and without the prefix", with(a, b, a.named(q+".lora_A.weight"))),
 		warn("AD024", "default_infix", "names with the adapter's name in them, as a training state has them", with(a.named(prefix+q+".lora_A.default.weight"), b.named(prefix+q+".lora_B.default.weight"))),
 		warn("AD024", "no_prefix", "names without the prefix", with(a.named(q+".lora_A.weight"), b.named(q+".lora_B.weight"))),
@@ -74,8 +75,15 @@ func tensors() []vector {
 		warn("AD034", "no_match", "an alpha_pattern that matches nothing", folder(plain().with("alpha_pattern", `{"k_proj":4}`), pt, a, b)),
 		warn("AD040", "rank", "a rank of 5 for a weight of 3 by 4", folder(plain().with("r", "5"), pt, pair(q, 5, 4, 3)...)),
 		warn("AD041", "rslora", "use_rslora with a pattern", folder(plain().with("use_rslora", "true", "alpha_pattern", `{"q_proj":6}`), pt, a, b)),
+		warn("AD022", "excluded", "a module that exclude_modules names", folder(plain().with("exclude_modules", `["layers.0.self_attn.q_proj"]`), pt, append(factors(), pair("model.layers.1.self_attn.q_proj", 2, 4, 3)...)...)),
+		warn("AD022", "other_layer", "a module of a layer that layers_to_transform does not have", folder(plain().with("layers_to_transform", "[1]"), pt, append(factors(), pair("model.layers.1.self_attn.q_proj", 2, 4, 3)...)...)),
+		{name: "adapter_one_layer", comment: "layers_to_transform with the one layer that is there, by layers_pattern", rules: "AD003 AD022", files: folder(plain().with("layers_to_transform", "0", "layers_pattern", `["layers"]`), pt, a, b)},
+		reject("AD003", "task", "a task that PEFT does not know", folder(plain().with("task_type", `"CHAT"`), pt, a, b)),
+		reject("AD003", "bias_and_dora", "a bias of B beside DoRA", folder(plain().with("lora_bias", "true", "use_dora", "true"), pt, a, b, f32(prefix+q+".lora_B.bias", 1, 1, 3), f32(prefix+q+".lora_magnitude_vector", 1, 1, 3))),
+		reject("AD003", "layers_empty", "an empty list of layers beside a regular expression", folder(plain().with("target_modules", `".*q_proj"`, "layers_to_transform", "[]"), pt, a, b)),
 		warn("AD048", "anchored", "a key that PEFT before 0.15 does not match", folder(plain().with("alpha_pattern", `{"^model.layers.0.self_attn.q_proj":6}`), pt, a, b)),
 		warn("AD048", "shadowed", "an alpha whose key a key of rank_pattern hides from PEFT before 0.14", folder(plain().with("rank_pattern", `{"q_proj":2}`, "alpha_pattern", `{"self_attn.q_proj":6}`), pt, a, b)),
+		reject("AD046", "no_rows", "an index and no trained rows", folder(plain().with("trainable_token_indices", `[3]`), pt, a, b)),
 		reject("AD046", "one_index", "two trained rows and one index", folder(plain().with("trainable_token_indices", `{"embed_tokens":[3]}`), pt, a, b, tokens)),
 	}
 }
