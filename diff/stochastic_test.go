@@ -78,9 +78,9 @@ func TestAutoDense(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	for _, relative := range []float64{1.5e-3, 2e-3, 1e-2} {
 		for _, rank := range []int{0, 16} {
-			x := randomMat(r, 512, 768, 0.02*relative)
+			x := randomMat(r, 256, 384, 0.02*relative)
 			if rank > 0 {
-				for i, v := range lowRank(r, 512, 768, rank, 0.02*1e-2).Data {
+				for i, v := range lowRank(r, 256, 384, rank, 0.02*1e-2).Data {
 					x.Data[i] += v
 				}
 			}
