@@ -365,6 +365,35 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestExtremes extracts changes whose squares float32 does not hold, and whose
+// factors f16 does not: the certificate is true, and small.
+func TestExtremes(t *testing.T) {
+	for _, scale := range []float32{1e-30, 1e-20, 1e-9, 1e-4, 1, 1e6, 1e20, 1e30} {
+		for d, most := range map[dtype.DType]float64{dtype.F32: 1e-6, dtype.F16: 1e-3, dtype.BF16: 8e-3} {
+			m := newMaker()
+			b, a := m.values(40*3, 1), m.values(3*56, 1)
+			w, x := m.values(40*56, 0.02*float64(scale)), make([]float32, 40*56)
+			for i := range x {
+				for k := range 3 {
+					x[i] += scale * b[i/56*3+k] * a[k*56+i%56]
+				}
+				x[i] += w[i]
+			}
+			shape := []int{40, 56}
+			m.base, m.tuned = append(m.base, encoded("q.weight", dtype.F32, shape, w)), append(m.tuned, encoded("q.weight", dtype.F32, shape, x))
+			base, tuned := m.open(t)
+			r, err := diff.Extract(context.Background(), base, tuned, diff.ExtractOptions{Rank: lowrank.Rules{Rule: lowrank.Fixed(3)}, DType: d})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := r.Report.Modules[0].Error; !(e <= most) {
+				t.Errorf("%v factors of a change of size %g: error %g", d, scale, e)
+			}
+			checkRoundTrip(t, base, tuned, r)
+		}
+	}
+}
+
 func TestNotFinite(t *testing.T) {
 	m := newMaker()
 	m.small()

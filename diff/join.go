@@ -33,6 +33,20 @@ func (p *Pair) join(rules names.Rules) error {
 		}
 		p.match(q, other)
 	}
+	// A base that was saved with the names of memory: some rules of transformers
+	// rename these too, and it ignores what comes out.
+	for q, err := range tuned.names.Parameters() {
+		_, _, same := p.base.Lookup(q.Tensor)
+		shard, t, ok := p.base.Lookup(q.Name)
+		if err != nil || q.Tensor == "" || same || !ok || p.joined[1][q.Tensor] || p.joined[0][q.Name] {
+			continue
+		}
+		p.joined[0][q.Name], p.joined[1][q.Tensor] = true, true
+		p.names.memory[q.Name] = q.Name
+		m := match{name: q.Name, base: t, baseShard: shard}
+		m.tunedShard, m.tuned, _ = p.tuned.Lookup(q.Tensor)
+		p.common = append(p.common, m)
+	}
 	return nil
 }
 
@@ -42,7 +56,7 @@ func (p *Pair) match(base, tuned names.Parameter) {
 	if base.Tensor != "" {
 		m.name = base.Tensor
 	} else {
-		p.names.memory[m.name] = true
+		p.names.memory[m.name] = m.name
 	}
 	for i, q := range []names.Parameter{base, tuned} {
 		for _, b := range q.Blocks {

@@ -35,7 +35,7 @@ func (m model) Shape(name string) ([]int, dtype.DType, bool) {
 type namer struct {
 	names   *names.Map
 	prefix  string            // what the checkpoint of a model without a head lacks
-	memory  map[string]bool   // names that are those in memory already
+	memory  map[string]string // names in memory of what is matched by them
 	unknown map[string]string // tensors of parameters that cannot be found, and why
 }
 
@@ -44,7 +44,7 @@ func newNamer(m model, rules names.Rules) (*namer, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &namer{names: found, memory: map[string]bool{}, unknown: map[string]string{}}
+	n := &namer{names: found, memory: map[string]string{}, unknown: map[string]string{}}
 	p := found.Prefix() + "."
 	if bare := !slices.ContainsFunc(m.Names(), func(name string) bool { return strings.HasPrefix(found.Rename(name).Name, p) }); bare && found.Headed() {
 		n.prefix = p
@@ -71,8 +71,8 @@ func (n *namer) embeds(name string) bool {
 // part reports whether a tensor is only a part of a parameter in memory, such
 // as one expert of a stack, and returns the parameter's name.
 func (n *namer) part(tensor string) (parameter string, part bool) {
-	if n.memory[tensor] {
-		return tensor, false
+	if name, ok := n.memory[tensor]; ok {
+		return name, false
 	}
 	renamed := n.names.Rename(tensor).Name
 	if renamed == tensor {

@@ -58,9 +58,9 @@ func TestAutoStochastic(t *testing.T) {
 	for _, c := range []struct {
 		dtype    dtype.DType
 		relative float64
-	}{{dtype.BF16, 1e-3}, {dtype.BF16, 3e-3}, {dtype.BF16, 1e-2}, {dtype.BF16, 3e-2}, {dtype.F16, 3e-4}, {dtype.F16, 1e-3}, {dtype.F16, 1e-2}, {dtype.F32, 1e-3}} {
-		for _, size := range [][2]int{{512, 512}, {192, 1024}, {1024, 192}} {
-			for _, rank := range []int{1, 4, 16} {
+	}{{dtype.BF16, 1e-3}, {dtype.BF16, 1e-2}, {dtype.F16, 1e-3}, {dtype.F32, 1e-3}} {
+		for _, size := range [][2]int{{512, 512}, {192, 1024}} {
+			for _, rank := range []int{1, 16} {
 				d := stochasticPair(r, c.dtype, lowRank(r, size[0], size[1], rank, 0.02*c.relative))
 				found := findAuto(t, d)
 				what := fmt.Sprintf("%v at %g, %v, rank %d", c.dtype, c.relative, size, rank)
@@ -76,8 +76,8 @@ func TestAutoStochastic(t *testing.T) {
 // size beside that of the rounding, alone or on top of one of low rank.
 func TestAutoDense(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
-	for _, relative := range []float64{1e-3, 1.5e-3, 2e-3, 2.5e-3, 3e-3, 5e-3, 1e-2, 1e-1} {
-		for _, rank := range []int{0, 4, 16} {
+	for _, relative := range []float64{1.5e-3, 2e-3, 1e-2} {
+		for _, rank := range []int{0, 16} {
 			x := randomMat(r, 512, 768, 0.02*relative)
 			if rank > 0 {
 				for i, v := range lowRank(r, 512, 768, rank, 0.02*1e-2).Data {
@@ -99,7 +99,7 @@ func TestAutoDense(t *testing.T) {
 func TestSwallowed(t *testing.T) {
 	r := rand.New(rand.NewPCG(17, 18))
 	for _, d := range []dtype.DType{dtype.BF16, dtype.F16} {
-		for _, relative := range []float64{1e-2, 3e-2} {
+		for _, relative := range []float64{1e-2} {
 			for _, size := range [][2]int{{512, 512}, {1024, 384}} {
 				one := lowRank(r, size[0], size[1], 1, 0.02*relative)
 				found := findAuto(t, pairOf(r, d, one))

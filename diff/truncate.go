@@ -59,56 +59,66 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 	limit := t.limit(rule, rows, cols)
 	k := linalg.NewKrylov(x, firstBlock(rule, limit), t.workers, t.seed, stream(name))
 	var h history
-	rank, full := 0, false
 	result := &truncation{}
-	for tested := -1; ; {
+	for tested := -1; ; k.Widen() {
 		if err := k.Grow(); err != nil {
 			return nil, err
 		}
 		h = append(h, append([]float64(nil), k.Squares()...))
-		var enough bool
-		rank, enough = choose(rule, k.Squares(), s)
-		full = rank > limit || h.settled(rank, s) && atLeast(rule, k.Squares(), s) > limit
-		rank = min(rank, limit)
-		done := enough && h.settled(rank, s) && h.steady(rule, rank, s)
-		if n, ratio := louder(k.Squares(), s, rows, cols); t.delta != nil && rule == lowrank.Auto() && n <= limit &&
-			(n < rank || n == rank && loud(k.Squares()[:n], s, rows, cols)) && n != tested && ratio <= loudest && (h.settled(n, s) || k.Complete()) {
+		rank, enough := choose(rule, k.Squares(), s)
+		result.full = rank > limit || h.settled(rank, s) && atLeast(rule, k.Squares(), s) > limit
+		result.rank = min(rank, limit)
+		done := enough && h.settled(result.rank, s) && h.steady(rule, result.rank, s)
+		if n, unclear := t.unclear(k, rule, result.rank, limit, h, s); unclear && n != tested {
 			tested = n
 			if err := t.stochastic(result, k, n, s); err != nil {
 				return nil, err
 			}
-			if result.stochastic && (!t.exact || k.Complete()) {
-				rank, full = result.rank, false
-				break
-			}
 		}
-		if full { // what is cut off is no approximation of the whole anyway
-			done = k.Size() >= 2*limit || k.Size() >= limit && h.settled(rank, s)
+		if result.full { // what is cut off is no approximation of the whole anyway
+			done = k.Size() >= 2*limit || k.Size() >= limit && h.settled(result.rank, s)
 		}
-		if k.Complete() || done && !t.exact {
+		if k.Complete() || !t.exact && (done || result.stochastic) {
 			break
 		}
-		k.Widen()
 	}
-	if rule == lowrank.Auto() && !result.stochastic && !full && t.delta != nil {
-		var err error
-		if rank, err = t.swallowed(k, rank); err != nil {
-			return nil, err
+	return result, t.finish(result, k, rule, s)
+}
+
+// unclear reports whether the noise may be that of stochastic rounding, which n
+// values stand out of.
+func (t truncator) unclear(k *linalg.Krylov, rule lowrank.Rule, rank, limit int, h history, s stats) (n int, unclear bool) {
+	if rule != lowrank.Auto() || t.delta == nil || s.delta2 == 0 {
+		return 0, false
+	}
+	rows, cols := t.delta.rows, t.delta.cols
+	n, ratio := louder(k.Squares(), s, rows, cols)
+	differs := n < rank || n == rank && loud(k.Squares()[:n], s, rows, cols)
+	ready := k.Complete() || !t.exact && h.settled(n, s)
+	return n, ready && differs && n <= limit && ratio <= loudest
+}
+
+// finish fills in what follows from the rank.
+func (t truncator) finish(r *truncation, k *linalg.Krylov, rule lowrank.Rule, s stats) (err error) {
+	rows, cols := k.Dims()
+	if rule == lowrank.Auto() && !r.stochastic {
+		if t.delta != nil && !r.full {
+			if r.rank, err = t.swallowed(k, r.rank); err != nil {
+				return err
+			}
 		}
+		r.full = r.full || loud(k.Squares()[:r.rank], s, rows, cols)
 	}
-	more := min(rank+t.probes, k.Size())
-	if rule == lowrank.Auto() && !result.stochastic {
-		full = full || loud(k.Squares()[:rank], s, rows, cols)
+	if _, ok := rule.Fixed(); !ok && r.rank*(rows+cols) > rows*cols {
+		r.full = true // factors are larger than the delta
 	}
-	if _, ok := rule.Fixed(); !ok && rank*(rows+cols) > rows*cols {
-		full = true // factors are larger than the delta
-	}
-	result.rank, result.full, result.squares = rank, full, append([]float64(nil), k.Squares()...)
-	if s.delta2 == 0 || rank == 0 {
+	r.squares = append([]float64(nil), k.Squares()...)
+	more := min(r.rank+t.probes, k.Size())
+	if s.delta2 == 0 || r.rank == 0 {
 		more = 0
 	}
-	result.left, result.right = k.Factors(more)
-	return result, nil
+	r.left, r.right = k.Factors(more)
+	return nil
 }
 
 // stochastic tests whether the first n values are all that stands out of the
@@ -126,7 +136,7 @@ func (t truncator) stochastic(result *truncation, k *linalg.Krylov, n int, s sta
 			above++
 		}
 		if above == n {
-			result.stochastic, result.rank, result.noise2, result.edge = true, n, noise2, edge
+			result.stochastic, result.full, result.rank, result.noise2, result.edge = true, false, n, noise2, edge
 			return nil
 		}
 		n = above

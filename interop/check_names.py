@@ -8,7 +8,11 @@ usage: check_names.py --loratool BIN [--only FAMILY...] [--verbose]
 For each family the base is saved twice, with the names that transformers gives
 it on disk and with those it has in memory. The adapter targets every linear
 layer and every stack of experts. Our folder is loaded by from_pretrained, and
-every parameter is compared bit for bit."""
+every parameter is compared bit for bit. The other way round, a change of every
+weight is extracted, and PEFT must load what comes out and hold the change
+within the certificates. Tiny models of all classes that can be built exercise
+the rest of the map's keys; format/adapter/names/testdata/exercised.json says
+which (--table writes it)."""
 import argparse
 import json
 import os
@@ -28,7 +32,8 @@ import transformers as T
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from dump_names import changed_families
+from dump_names import DATA, changed_classes, changed_families, retargeted
+from tiny_models import build, keys_of
 
 torch.set_num_threads(2)
 V = 64
@@ -258,6 +263,192 @@ def same_names(a, b):
     return names_of(a) == names_of(b)
 
 
+RANK = 3
+# Classes whose entry in the data file is compared with what the installed transformers has.
+CHECKED = ["MixtralForCausalLM", "Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeForCausalLM", "GptOssForCausalLM", "Qwen2VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration",
+           "LlavaForConditionalGeneration", "Gemma3ForConditionalGeneration", "Mistral3ForConditionalGeneration", "ViTForImageClassification", "CLIPTextModel", "WhisperForConditionalGeneration", "BertForSequenceClassification",
+           "T5ForConditionalGeneration", "GPTNeoXForCausalLM", "LlamaForCausalLM", "GPT2LMHeadModel"]
+
+
+def change(model):
+    """Adds a matrix of rank RANK to every weight, and to every expert of a stack."""
+    g, seen = torch.Generator().manual_seed(5), set()
+    for path, m in model.named_modules():
+        for name, p in m.named_parameters(recurse=False):
+            stack = p.dim() == 3 and "experts" in f"{path}.{name}" and name in ("gate_up_proj", "down_proj", "up_proj", "weight")
+            if id(p) in seen or not stack and (name != "weight" or p.dim() != 2) or min(p.shape[-2:]) <= RANK:
+                continue
+            seen.add(id(p))
+            p.data += 0.02 * torch.randn(*p.shape[:-1], RANK, generator=g) @ torch.randn(*p.shape[:-2], RANK, p.shape[-1], generator=g)
+    return len(seen)
+
+
+def effective(cls, base, adapter):
+    """The weights that PEFT computes with, by name, the names that it adapts, and what it warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pm = PeftModel.from_pretrained(cls.from_pretrained(base, dtype=torch.float64), adapter, autocast_adapter_dtype=False)
+    weights, adapted = cls.from_pretrained(base, dtype=torch.float64).state_dict(), set()
+    with torch.no_grad():
+        for path, m in pm.base_model.model.named_modules():
+            if hasattr(m, "get_delta_weight") and hasattr(m, "lora_A"):
+                name = f"{path.replace('.base_layer', '')}.{getattr(m, 'parameter_name', 'weight')}"
+                weights[name] = weights[name] + m.get_delta_weight("default")
+                adapted.add(name)
+    return weights, adapted, [str(w.message)[:300] for w in caught if "keys" in str(w.message)]
+
+
+def extract(args, name, work):
+    """extract writes the names that PEFT wants: it loads them all and has the
+    change within the certificates, whatever names the two checkpoints have."""
+    torch.manual_seed(1)
+    model = FAMILIES[name]().float()
+    cls = type(model)
+    for p in model.parameters():
+        p.data.copy_(torch.randn(p.shape) * 0.1)
+    base, memory, tuned, adapter = (os.path.join(work, x) for x in ("base", "memory", "tuned", "adapter"))
+    for d in (base, memory, tuned):
+        shutil.rmtree(d, ignore_errors=True)
+    model.save_pretrained(base)
+    model.save_pretrained(memory, save_original_format=False)
+    modules = change(model)
+    model.save_pretrained(tuned)
+    want, ties, results = cls.from_pretrained(tuned, dtype=torch.float64).state_dict(), getattr(model, "_tied_weights_keys", None) or {}, []
+    for what, folder in (("names on disk", base), ("names in memory", memory)):
+        if folder == memory and same_names(base, memory):
+            continue
+        shutil.rmtree(adapter, ignore_errors=True)
+        run = subprocess.run([args.loratool, "extract", folder, tuned, "-o", adapter, "--rank", str(RANK), "--json"], capture_output=True, text=True)
+        if run.returncode:
+            results.append((f"extract, base with {what}", [f"exit {run.returncode}: {run.stderr.strip()[:400]}"]))
+            continue
+        report = json.loads(run.stdout)
+        got, adapted, bad = effective(cls, folder, adapter)
+        pairs = sum("lora_A" in n or "lora_embedding_A" in n for n in load_file(os.path.join(adapter, "adapter_model.safetensors")))
+        if len(adapted) != pairs or len(report["modules"]) != modules or report.get("left_out"):
+            bad.append(f"{len(adapted)} modules in PEFT, {pairs} in the file, {len(report['modules'])} reported, {modules} changed, left out {report.get('left_out', [])[:2]}")
+        limits = {m["module"].removesuffix(".weight"): m["error"] * m["delta_norm"] for m in report["modules"]}
+        for n, w in want.items():
+            of = n if n in adapted else ties.get(n, n)  # PEFT's forward may not have what the model ties
+            if w.is_floating_point() and w.numel():
+                off, limit = (got[of] - w).abs().max().item(), limits.get(of.removesuffix(".weight"), 0)
+                if off > 1.01 * limit + 1e-7:
+                    bad.append(f"{n} is off by {off:.2g}, certified are {limit:.2g}")
+        results.append((f"extract, base with {what}", bad))
+    return results
+
+
+PARTS = {
+    # What adapters have beside factors, where the base stores parameters in parts.
+    "mixtral": [dict(target_modules=["q_proj"], modules_to_save=["experts"]), dict(target_modules=["q_proj"], target_parameters=["gate.weight", "down_proj"], rank_pattern={"down_proj": 5}, alpha_pattern={"down_proj": 7})],
+    "hrm_text": [dict(target_modules=["q_proj", "v_proj"], use_dora=True), dict(target_modules=["gate_proj", "up_proj", "k_proj"], use_dora=True)],
+    "dinov2_swiglu": [dict(target_modules=["gate_proj"], lora_bias=True), dict(target_modules=["gate_proj", "up_proj"], use_dora=True), dict(target_modules=["gate_proj", "up_proj"], bias="lora_only")],
+    "nomic_bert": [dict(target_modules=["k_proj"], use_dora=True)],
+    "ernie4_5_vl_moe": [dict(target_modules=["q_proj"], modules_to_save=["text_moe", "vision_moe"])],
+    "qwen3_vl_moe": [dict(target_modules=["q_proj"], modules_to_save=["experts"])],
+}
+
+
+def parts(args, name, work):
+    """Magnitudes, biases and saved modules of parameters in parts; what was
+    merged can be taken out again."""
+    results = []
+    for i, options in enumerate(PARTS[name]):
+        torch.manual_seed(1)
+        model = FAMILIES[name]()
+        for p in model.parameters():
+            p.data.copy_(torch.randn(p.shape) * 0.1)
+        cls, g = type(model), torch.Generator().manual_seed(9)
+        base, memory, adapter, out, record, back = (os.path.join(work, x) for x in ("base", "memory", "adapter", "out", "record", "back"))
+        for d in (base, memory, adapter, back):
+            shutil.rmtree(d, ignore_errors=True)
+        model.save_pretrained(base)
+        model.save_pretrained(memory, save_original_format=False)
+        pm = get_peft_model(model, LoraConfig(r=4, lora_alpha=6, lora_dropout=0.0, **options))
+        randomize(pm)
+        for n, p in pm.named_parameters():
+            if "magnitude" in n or "modules_to_save" in n or options.get("bias") and n.endswith(".bias") and p.requires_grad or "lora_B" in n and n.endswith("bias"):
+                p.data += torch.randn(p.shape, generator=g) * 0.1
+        pm.save_pretrained(adapter)
+        pairs = sum("lora_A" in n for n in load_file(os.path.join(adapter, "adapter_model.safetensors")))
+        exact = PeftModel.from_pretrained(cls.from_pretrained(base, dtype=torch.float64), adapter, autocast_adapter_dtype=False).merge_and_unload().state_dict()
+        for what, folder in (("names on disk", base), ("names in memory", memory)):
+            bad = compare(args, cls, folder, adapter, out, torch.float32, exact, pairs)
+            if folder == base and not bad:
+                run = merge(args, base, adapter, out, "--record", record, "--force")
+                undo = subprocess.run([args.loratool, "unmerge", out, adapter, "--record", record, "-o", back, "--force"], capture_output=True, text=True)
+                if run.returncode or undo.returncode or any(open(os.path.join(base, f), "rb").read() != open(os.path.join(back, f), "rb").read() for f in os.listdir(base) if f.endswith(".safetensors")):
+                    bad.append(f"not taken out again: {run.stderr.strip()[:200]} {undo.stderr.strip()[:200]}")
+            results.append((f"parts, {options}, {what}", bad))
+    return results
+
+
+def sweep(args, name, work):
+    """One class of the rest of the map: linear layers, routers and stacks of a
+    tiny model, merged as PEFT merges them."""
+    torch.manual_seed(1)
+    model, error = build(name)
+    if model is None:
+        return [error]
+    cls = type(model)
+    for p in model.parameters():
+        p.data.copy_(torch.randn(p.shape) * 0.1)
+    base, adapter, out = (os.path.join(work, x) for x in ("base", "adapter", "out"))
+    for d in (base, adapter):
+        shutil.rmtree(d, ignore_errors=True)
+    model.save_pretrained(base)
+    linear, stacks = targets(model)
+    taken = retargeted().get(model.config.model_type, [])  # PEFT makes experts of these
+    ties = {n.removesuffix(".weight") for pair in (getattr(model, "_tied_weights_keys", None) or {}).items() for n in pair}
+    linear = [n for n in linear if n.rsplit(".", 1)[-1] not in taken and n not in ties]
+    pm = get_peft_model(model, LoraConfig(r=2, lora_alpha=3, target_modules=linear, target_parameters=stacks or None, lora_dropout=0.0))
+    randomize(pm)
+    pm.save_pretrained(adapter)
+    modules = sum(k.endswith("lora_A.weight") for k in load_file(os.path.join(adapter, "adapter_model.safetensors")))
+    exact = pm.double().merge_and_unload().state_dict()
+    loaded = cls.from_pretrained(base).state_dict()
+    bad = [f"{n}: transformers does not read back what it wrote" for n in exact if n not in loaded or exact[n].shape != loaded[n].shape]
+    return bad or compare(args, cls, base, adapter, out, torch.float32, exact, modules)
+
+
+EXERCISED = os.path.join(os.path.dirname(DATA), "testdata", "exercised.json")
+
+
+def keys_of_families():
+    """The keys of the map that apply to the models of FAMILIES."""
+    data = json.load(open(DATA))
+    keys = set(data["keys"]) | set(data["aliases"])
+    models = {n: [m for m in make().modules() if isinstance(m, T.PreTrainedModel)] for n, make in FAMILIES.items()}
+    return {n: sorted({x for m in ms for x in (type(m).__name__, m.config.model_type)} & keys) for n, ms in models.items()}
+
+
+def table(args, work):
+    """Which families and which classes beside them exercise which keys of the
+    map, and why classes with more keys do not."""
+    keys, families, models, failed = keys_of(json.load(open(DATA))), keys_of_families(), {}, {}
+    covered = {k for of in families.values() for k in of}
+    for name in sorted(keys, key=lambda n: (-len(keys[n]), not n.endswith(("ForConditionalGeneration", "ForCausalLM")), n)):
+        if keys[name] <= covered:
+            continue
+        try:
+            bad = sweep(args, name, work)
+        except Exception as e:
+            bad = [f"{type(e).__name__}: {e}"]
+        if bad:
+            failed[name] = bad[0].strip().split("\n")[0][:160].replace(work, "")
+            print(f"{name}: {failed[name]}", flush=True)
+        else:
+            models[name], covered = sorted(keys[name]), covered | keys[name]
+    return {"transformers": T.__version__, "families": families, "models": models, "not_exercised": failed}
+
+
+def keys_exercised(exercised):
+    """The table of keys is that of the data file."""
+    keys, families = keys_of(json.load(open(DATA))), keys_of_families()
+    wrong = [f"{n} exercises {of}, the table says {exercised['families'].get(n)}: run check_names.py --table" for n, of in families.items() if of != exercised["families"].get(n)]
+    return [("table of keys", wrong + [f"{n} exercises {sorted(keys.get(n, []))}, the table says {of}: run check_names.py --table" for n, of in exercised["models"].items() if sorted(keys.get(n, [])) != of])]
+
+
 def old_adapters(args, work):
     """Adapters with the names of transformers 4, one module for each expert: on
     a base of lists their delta is plain, on a base of stacks PEFT converts."""
@@ -286,11 +477,47 @@ def old_adapters(args, work):
     return results
 
 
+# What transformers 4 called the parts of models of text and images.
+OLD = {
+    **dict.fromkeys(["llava", "paligemma", "gemma3", "mistral3"], {"model.language_model.": "language_model.model.", "model.vision_tower.": "vision_tower.", "model.multi_modal_projector.": "multi_modal_projector."}),
+    "qwen2_vl": {"model.language_model.": "model.", "model.visual.": "visual."},
+    "qwen2_5_vl": {"model.language_model.": "model.", "model.visual.": "visual."},
+}
+
+
+def old_vision(args, work):
+    """Adapters for text and images with the names of transformers 4 do what
+    the same adapters do with those of today."""
+    results = []
+    for name, renames in OLD.items():
+        torch.manual_seed(2)
+        model = FAMILIES[name]()
+        cls, (linear, _) = type(model), targets(model)
+        base, memory, adapter, out = (os.path.join(work, x) for x in ("base", "memory", "adapter", "out"))
+        for d in (base, memory, adapter):
+            shutil.rmtree(d, ignore_errors=True)
+        model.save_pretrained(base)
+        model.save_pretrained(memory, save_original_format=False)
+        pm = get_peft_model(model, LoraConfig(r=2, lora_alpha=3, target_modules=[n for n in linear if "vision_model" not in n]))
+        randomize(pm)
+        pm.save_pretrained(adapter)
+        exact = pm.double().merge_and_unload().state_dict()
+        path, prefix = os.path.join(adapter, "adapter_model.safetensors"), "base_model.model."
+        old = {prefix + next((o + n.removeprefix(prefix + new) for new, o in renames.items() if n.startswith(prefix + new)), n.removeprefix(prefix)): t for n, t in load_file(path).items()}
+        save_file(old, path, {"format": "pt"})
+        config = json.load(open(os.path.join(adapter, "adapter_config.json")))
+        config["target_modules"] = sorted({n.rsplit(".", 3)[1] for n in old})
+        json.dump(config, open(os.path.join(adapter, "adapter_config.json"), "w"))
+        for what, folder in (("names on disk", base), ("names in memory", memory)):
+            results.append((f"{name}, adapter of transformers 4, {what}", compare(args, cls, folder, adapter, out, torch.float32, exact, len(old) // 2)))
+    return results
+
+
 def other_family(args, work):
     """An adapter of one family on a base of another names three nearest tensors."""
     base, adapter, out = (os.path.join(work, x) for x in ("base", "adapter", "out"))
     results = []
-    for of, on in (("mixtral", "vit"), ("vit", "mixtral"), ("t5", "llama"), ("qwen3_moe", "gpt_neox")):
+    for of, on in (("mixtral", "vit"), ("vit", "mixtral"), ("t5", "llama"), ("qwen3_moe", "gpt_neox"), ("qwen2_vl", "mixtral"), ("llava", "qwen3_moe"), ("gpt_oss", "deepseek_v3"), ("qwen3_vl_moe", "llama"), ("deepseek_v3", "qwen2_vl"), ("mixtral", "qwen3_next"), ("gemma3", "bert")):
         for d in (base, adapter):
             shutil.rmtree(d, ignore_errors=True)
         model = FAMILIES[of]()
@@ -315,13 +542,19 @@ def main():
     p.add_argument("--loratool", required=True)
     p.add_argument("--only", nargs="*")
     p.add_argument("--verbose", action="store_true")
+    p.add_argument("--table", action="store_true", help="write which classes exercise which keys, and stop")
     args = p.parse_args()
     T.logging.set_verbosity_error()
     passed, failed = 0, []
     with tempfile.TemporaryDirectory() as work:
-        jobs = {n: (lambda n=n: family(args, n, work)) for n in FAMILIES}
-        jobs["map"] = lambda: [("data file", [f"{k} differs from transformers {T.__version__}: run interop/dump_names.py" for k in changed_families()])]
-        jobs["transformers 4"] = lambda: old_adapters(args, work)
+        if args.table:
+            json.dump(table(args, work), open(EXERCISED, "w"), indent=1)
+            return
+        exercised = json.load(open(EXERCISED))
+        jobs = {n: (lambda n=n: family(args, n, work) + extract(args, n, work) + (parts(args, n, work) if n in PARTS else [])) for n in FAMILIES}
+        jobs["map"] = lambda: [("data file", [f"{k} differs from transformers {T.__version__}: run interop/dump_names.py" for k in changed_families() + changed_classes(CHECKED)])]
+        jobs["keys"] = lambda: keys_exercised(exercised) + [(f"{n}, for {', '.join(keys)}", sweep(args, n, work)) for n, keys in exercised["models"].items()]
+        jobs["transformers 4"] = lambda: old_adapters(args, work) + old_vision(args, work)
         jobs["other family"] = lambda: other_family(args, work)
         for name, job in jobs.items():
             if args.only and name not in args.only:

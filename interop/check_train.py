@@ -9,6 +9,7 @@ import argparse, json, os, subprocess, sys, tempfile, warnings
 warnings.filterwarnings("ignore")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tiny models: threads that spin wait for each other on a busy machine
 import numpy as np
 import torch
 import transformers as T

@@ -539,27 +539,33 @@ def parts(model):
     return out
 
 
+def describe(name, cls, model_type, mapping):
+    """What the data file says of a class, and a model of it without values or the reason why there is none."""
+    d = {"type": getattr(cls.config_class, "model_type", model_type)}
+    if getattr(cls, "base_model_prefix", ""):
+        d["prefix"] = cls.base_model_prefix
+    model, error = build(cls, model_type)
+    if model is not None:
+        found = parts(model)
+        keys = {name, d["type"]} | {p["class"] for p in found} | {p["type"] for p in found}
+        if any("auto" in p for p in found) or keys & set(mapping):
+            d["parts"] = found
+        d["headed"] = isinstance(getattr(model, d.get("prefix") or " ", None), PreTrainedModel)
+        d["tied"] = tied(model)
+        d["bare"] = bare(model)
+        d["embeddings"] = numberless(path for path, m in model.named_modules() if isinstance(m, torch.nn.Embedding))
+    return {k: v for k, v in d.items() if v}, model, error
+
+
 def survey(mapping):
     """Structure of every model class that can be built, and its parameters' names."""
     classes, names, transposed, orders, failed = {}, set(), set(), {}, {}
     for name, cls, model_type in model_classes():
-        d = {"type": getattr(cls.config_class, "model_type", model_type)}
-        if getattr(cls, "base_model_prefix", ""):
-            d["prefix"] = cls.base_model_prefix
-        model, error = build(cls, model_type)
+        classes[name], model, error = describe(name, cls, model_type, mapping)
         if model is None:
             failed[name] = error
         else:
-            found = parts(model)
-            keys = {name, d["type"]} | {p["class"] for p in found} | {p["type"] for p in found}
-            if any("auto" in p for p in found) or keys & set(mapping):
-                d["parts"] = found
-            d["headed"] = isinstance(getattr(model, d.get("prefix") or " ", None), PreTrainedModel)
-            d["tied"] = tied(model)
-            d["bare"] = bare(model)
-            d["embeddings"] = numberless(path for path, m in model.named_modules() if isinstance(m, torch.nn.Embedding))
             collect(model, names, transposed, orders)
-        classes[name] = {k: v for k, v in d.items() if v}
     return classes, sorted(names), sorted(transposed), orders, failed
 
 
@@ -619,6 +625,13 @@ def changed_families(path=DATA):
     old, new = json.load(open(path)), json.loads(json.dumps(rules(_build_checkpoint_conversion_mapping())))
     new["retargeted"] = retargeted()
     return sorted({k for part in ("keys", "aliases", "retargeted") for k in set(old[part]) | set(new[part]) if old[part].get(k) != new[part].get(k)})
+
+
+def changed_classes(names, path=DATA):
+    """Those of the classes in which the data file differs from the installed transformers."""
+    old, mapping = json.load(open(path))["classes"], _build_checkpoint_conversion_mapping()
+    found = {n: describe(n, cls, t, mapping)[0] for n, cls, t in model_classes() if n in names}
+    return [n for n in names if json.loads(json.dumps(found.get(n))) != old.get(n)]
 
 
 def dump():

@@ -85,8 +85,14 @@ func (c *computer[T]) subtract(out, merged []byte, d []T, at place) {
 // subtractRandom is subtract for stochastic rounding: what rounds to M has its
 // middle not at M.
 func (c *computer[T]) subtractRandom(out, merged []byte, d []T, at place) {
-	ch := c.change
+	ch, g := c.change, &c.marks.p.out
 	index := ch.elementIndex(c.plane, at.row, at.col)
+	sign, bound := ch.in.SignBit(), slack[T](at.bound)
+	rounding := 0.0 // of the ends
+	if c.narrow() {
+		rounding, c.low, c.high = 0x1p-23, grow(c.low, len(d)), grow(c.high, len(d))
+		bound += 0x1p-149 // where they are subnormal
+	}
 	var block [4]uint32
 	for j := range d {
 		i := index + uint64(j)
@@ -95,28 +101,45 @@ func (c *computer[T]) subtractRandom(out, merged []byte, d []T, at place) {
 		}
 		u := uniform(block[i&3] >> (32 - uniformBits))
 		value := ch.in.Bits64(merged, j)
-		v, inner, outer := gaps(ch.in, value)
+		v := g.Value(value &^ sign)
 		// The values around M, where they are closer toward zero, lie within
 		// the cell of the wider spacing.
-		x := v + float64((u-0.5)*max(inner, outer))
-		if value&ch.in.SignBit() != 0 {
+		_, half := g.Around(value &^ sign)
+		x := v + float64((u-0.5)*float64(2*(half-v)))
+		if value&sign != 0 {
 			x = -x
 		}
 		t := x + float64(d[j])
-		e := slack[T](at.bound) + float64((math.Abs(x)+math.Abs(t))*0x1p-50)
-		c.lo[j], c.hi[j] = T(t-e), T(t+e)
+		e := bound + float64((math.Abs(x)+math.Abs(t))*0x1p-50) + float64(math.Abs(t)*rounding)
+		if rounding != 0 {
+			c.low[j], c.high[j] = float32(t-e), float32(t+e)
+		} else {
+			c.lo[j], c.hi[j] = T(t-e), T(t+e)
+		}
 	}
 	c.settleRestored(out, merged, at)
+}
+
+// narrow reports whether float32 is enough for the ends of intervals in which
+// stochastically rounded values came from.
+func (c *computer[T]) narrow() bool {
+	return c.change.random != nil && c.change.in.Working() == dtype.F32
 }
 
 // settleRestored rounds both ends of the intervals and notes where they differ
 // or the result need not be the only preimage.
 func (c *computer[T]) settleRestored(out, merged []byte, at place) {
-	n := len(out) / (c.change.in.Bits() / 8)
+	in := c.change.in
+	n := len(out) / (in.Bits() / 8)
 	c.other = grow(c.other, len(out))
-	encode(c.change.in, out, c.lo[:n])
-	encode(c.change.in, c.other, c.hi[:n])
-	c.slow.addDifferent(out, c.other, c.change.in.Bits()/8)
+	if c.narrow() {
+		in.Encode32(out, c.low[:n])
+		in.Encode32(c.other, c.high[:n])
+	} else {
+		encode(in, out, c.lo[:n])
+		encode(in, c.other, c.hi[:n])
+	}
+	c.slow.addDifferent(out, c.other, in.Bits()/8)
 	c.addNotFinite(merged)
 	c.screen(out, merged, at)
 }
@@ -181,7 +204,11 @@ func (v *inverse) missing(ch *change, row, col int) error {
 // addNotFinite adds the elements that are not finite to the slow ones.
 func (c *computer[T]) addNotFinite(merged []byte) {
 	d := c.change.in
-	for j := range len(merged) / (d.Bits() / 8) {
+	if d.NegativeZero() {
+		d.AtLeast(c.slow, merged, d.MaxMagnitude()+1)
+		return
+	}
+	for j := range len(merged) / (d.Bits() / 8) { // a NaN has no magnitude
 		if !isFinite(d, d.Bits64(merged, j)) {
 			c.slow.add(j)
 		}

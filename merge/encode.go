@@ -67,19 +67,8 @@ func (c *computer[T]) screen(w, merged []byte, at place) {
 		}
 	}
 	ch.in.Coarser(c.slow, w, merged)
-	if ch.random != nil {
-		c.addLargest(merged)
-	}
-}
-
-// addLargest adds the elements that have the largest finite magnitude:
-// stochastic rounding makes it of everything beyond.
-func (c *computer[T]) addLargest(merged []byte) {
-	d := c.change.out.DType
-	for j := range len(merged) / (d.Bits() / 8) {
-		if d.Bits64(merged, j)&^d.SignBit() == d.MaxMagnitude() {
-			c.slow.add(j)
-		}
+	if ch.random != nil { // the largest finite value is made of everything beyond
+		ch.out.DType.AtLeast(c.slow, merged, ch.out.DType.MaxMagnitude())
 	}
 }
 

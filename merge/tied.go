@@ -48,7 +48,7 @@ func (ts *targets) tie() error {
 		return &rule.Unsupported{What: fmt.Sprintf("a delta on one side of the tied pair %s and %s of a %s model", pair.Embedding, pair.Head, ts.base.ModelType()),
 			Hint: "untie the base first, or leave the module out with --skip"}
 	}
-	if len(ts.base.Architectures()) == 0 && head == nil {
+	if _, said := ts.base.TieWordEmbeddings(); !said && len(ts.base.Architectures()) == 0 && head == nil {
 		ts.notes = append(ts.notes, fmt.Sprintf("no config.json says whether %s is tied to a head; it is merged as it stands", pair.Embedding))
 		return nil
 	}

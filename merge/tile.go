@@ -32,6 +32,7 @@ type computer[T linalg.Float] struct {
 	left, run []T
 	d, part   []T
 	w, lo, hi []T
+	low, high []float32 // of intervals, where that is enough
 	other     []byte
 	doubtful  []bool
 	bounds    []float64 // error bound of d by row of the block

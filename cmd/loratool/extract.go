@@ -51,10 +51,12 @@ matrix, within 0.5 % of the smallest error that the rank allows, and says how
 well they carry it: the certificate of each module is computed from the factors
 as they are written. Tensors that did not change are skipped; what the adapter
 does not carry (norms, biases, other shapes) is listed with its size, and the
-last line says what share of the whole change it carries. The adapter is bound
-to BASE: merging it into another one is refused.
+last line says what share of the whole change it carries. Modules have the names
+that the model has in memory, as PEFT wants them: the experts of a layer are the
+factors of one stack (see loratool names). The adapter is bound to BASE: merging
+it into another one is refused.
 
-` + "` + rankHelp + `" + `
+` + rankHelp + `
 
 For auto, the noise is the rounding of TUNED to its dtype, to nearest or
 stochastically. Rules but for a

@@ -54,7 +54,7 @@ where on that base each adapter's modules would go.
 }
 
 func runInspect(paths []string, o inspectOptions, stdout io.Writer) error {
-	var reports []inspectReport
+	reports := []inspectReport{}
 	var failed, err error
 	if o.names, err = o.rules.readFor(o.base); err != nil {
 		return err

@@ -52,18 +52,3 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	return report(ctx, stderr, err)
 }
-
-// results is where commands print, and the first error of it: results that
-// were lost, on a full disk for one, are a failure of whatever command.
-type results struct {
-	io.Writer
-	err error
-}
-
-func (r *results) Write(b []byte) (int, error) {
-	n, err := r.Writer.Write(b)
-	if r.err == nil {
-		r.err = err
-	}
-	return n, err
-}

@@ -1,14 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"io"
-	"math"
-	"os"
 	"path"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loratool/loratool/format/checkpoint"
-	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/progress"
 	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/merge"
@@ -206,51 +200,4 @@ func (o mergeOptions) fits(base *checkpoint.Checkpoint) error {
 		return usagef("-o %q: the base is a folder, and so is the output; name it without .safetensors", o.output)
 	}
 	return nil
-}
-
-// splitWeight takes ADAPTER=WEIGHT apart. A path that exists as it stands is a
-// path, whatever its characters.
-func splitWeight(arg string) (name string, weight float64, err error) {
-	i := strings.LastIndexByte(arg, '=')
-	if i < 0 {
-		return arg, 1, nil
-	}
-	if _, err := os.Stat(arg); err == nil {
-		return arg, 1, nil
-	}
-	if i == 0 {
-		return "", 0, usagef("%q names no adapter: expected ADAPTER=WEIGHT", arg)
-	}
-	weight, err = strconv.ParseFloat(arg[i+1:], 64)
-	if err != nil || math.IsNaN(weight) || math.IsInf(weight, 0) {
-		return "", 0, usagef("weight %q of adapter %q is not a finite number", arg[i+1:], arg[:i])
-	}
-	return arg[:i], weight, nil
-}
-
-// dtypeWords are the names that other tools use, beside the format's own.
-var dtypeWords = map[string]dtype.DType{
-	"bf16": dtype.BF16, "bfloat16": dtype.BF16, "f16": dtype.F16, "fp16": dtype.F16, "float16": dtype.F16,
-	"f32": dtype.F32, "fp32": dtype.F32, "float32": dtype.F32, "f64": dtype.F64, "fp64": dtype.F64, "float64": dtype.F64,
-}
-
-func parseDType(s string) (dtype.DType, error) {
-	d, ok := dtypeWords[strings.ToLower(s)]
-	if !ok {
-		return 0, usagef("--dtype %q: expected bf16, f16, f32 or f64", s)
-	}
-	return d, nil
-}
-
-// printJSON writes v as JSON that a terminal can print.
-func printJSON(w io.Writer, v any) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	_, err := w.Write(text.EscapeJSON(b.Bytes()))
-	return err
 }

@@ -101,6 +101,9 @@ func TestHelp(t *testing.T) {
 		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
 			t.Errorf("%s: bad summary %q", c.Name(), c.Short)
 		}
+		if strings.Contains(c.Long, "` + ") || strings.Contains(c.Long, "Help + `") {
+			t.Errorf("%s: Go text in the help", c.Name())
+		}
 		if c.Name() == "help" || c.Name() == "version" || c.HasSubCommands() {
 			continue
 		}

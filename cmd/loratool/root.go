@@ -63,5 +63,5 @@ func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		v = info.Main.Version
 	}
-	return v + ", kernels " + linalg.Kernel()
+	return v + ", kernels " + linalg.KernelBF16()
 }

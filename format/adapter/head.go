@@ -37,8 +37,10 @@ func HeadOf(architectures []string) string {
 	if len(architectures) == 0 {
 		return "lm_head.weight"
 	}
-	for _, name := range slices.Sorted(maps.Keys(names.Tied(architectures))) {
-		if path, isWeight := strings.CutSuffix(name, ".weight"); isWeight && !IsEmbedding(path) {
+	tied := names.Tied(architectures)
+	for _, name := range slices.Sorted(maps.Keys(tied)) {
+		path, isWeight := strings.CutSuffix(name, ".weight")
+		if isWeight && !IsEmbedding(path) && IsEmbedding(strings.TrimSuffix(tied[name], ".weight")) {
 			return name
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/loratool/loratool/format/adapter/names"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/text"
 )
 
 // Resolve finds every part of a among the tensors of base, under the name it
@@ -17,28 +18,42 @@ import (
 // or a name that could mean two tensors, is an error. (AD027, AD028.)
 func (a *Adapter) Resolve(base Base, rules ...Rules) (*Resolution, error) {
 	r := &resolver{a: a, base: base, rules: rules, res: &Resolution{}}
-	for _, m := range a.Modules {
+	if err := r.all(); err != nil {
+		return nil, r.nearest(err)
+	}
+	return r.res, r.finish()
+}
+
+func (r *resolver) all() error {
+	for _, m := range r.a.Modules {
 		if err := r.module(m); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	for _, rep := range a.Replacements {
+	for _, rep := range r.a.Replacements {
 		if err := r.replacement(rep); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	for _, t := range a.Tokens {
+	for _, t := range r.a.Tokens {
 		if err := r.tokens(t); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := r.nested(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := r.patched(); err != nil {
-		return nil, err
+	return r.patched()
+}
+
+// nearest adds the nearest names to the hint of a shape that does not fit.
+func (r *resolver) nearest(err error) error {
+	if e, ok := err.(*rule.Error); ok && e.Hint == otherBase {
+		if near := text.Nearest(r.misfitted, r.base.Names(), 3); len(near) > 1 {
+			e.Hint += "; the nearest tensors are " + strings.Join(near, ", ")
+		}
 	}
-	return r.res, r.finish()
+	return err
 }
 
 // Rules are additions of the user to the map of names, read by
@@ -46,13 +61,14 @@ func (a *Adapter) Resolve(base Base, rules ...Rules) (*Resolution, error) {
 type Rules = names.Rules
 
 type resolver struct {
-	a     *Adapter
-	base  Base
-	rules []Rules
-	used  *names.Map // nil until asked for
-	res   *Resolution
-	parts []patches // of replacements that the base stores in parts
-	wait  []*Module // modules with several candidates, resolved together by nested
+	a         *Adapter
+	base      Base
+	rules     []Rules
+	used      *names.Map // nil until asked for
+	res       *Resolution
+	parts     []patches // of replacements that the base stores in parts
+	misfitted string    // what the last shape did not fit
+	wait      []*Module // modules with several candidates, resolved together by nested
 }
 
 // names returns the map of the base's names.
@@ -202,10 +218,14 @@ func (r *resolver) inParts(part string, p place) error {
 		What: fmt.Sprintf("tensor %q for a parameter that the base stores in parts (%s)", part, p.how)}
 }
 
+// otherBase is the hint for a shape that does not fit.
+const otherBase = "this may be an adapter for another base"
+
 func (r *resolver) misfit(part, tensor string, found, base []int) error {
+	r.misfitted = tensor
 	return &rule.Error{File: r.a.Source, Tensor: part, Rule: "AD027",
 		Err:  fmt.Errorf("shape %v does not fit base tensor %q of shape %v", found, tensor, base),
-		Hint: "this may be an adapter for another base"}
+		Hint: otherBase}
 }
 
 func (r *resolver) replacement(rep Replacement) error {

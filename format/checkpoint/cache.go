@@ -83,6 +83,9 @@ type NotCachedError struct {
 
 // Error names the repository and the command that downloads it.
 func (e *NotCachedError) Error() string {
+	if len(e.Dirs) == 0 {
+		return fmt.Sprintf("%s: no such file or folder, and HOME and HF_HOME, which say where the Hugging Face cache is, are not set", e.Repo)
+	}
 	return fmt.Sprintf("%s: no such file or folder, and revision %s is not in the Hugging Face cache (%s); to download it: %s",
 		e.Repo, e.Revision, strings.Join(e.Dirs, ", "), e.Command)
 }

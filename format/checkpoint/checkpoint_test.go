@@ -132,6 +132,9 @@ func TestOpenFromCache(t *testing.T) {
 			t.Errorf("%s: config %v, %v", id, cfg, err)
 		}
 	}
+	if _, err := checkpoint.Open("org/name", checkpoint.Options{}); err == nil || !strings.Contains(err.Error(), "HF_HOME") {
+		t.Errorf("without a cache: %v", err)
+	}
 	for id, command := range map[string]string{
 		"org/other":         "hf download org/other",
 		"gpt2":              "hf download gpt2",

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
@@ -18,7 +19,8 @@ const maxBeside = 256 << 20
 
 // CopyBeside copies the regular files of an adapter's folder into d: tokenizer,
 // card, and the config, except those named. Folders in it, such as those of a
-// training's steps, are not copied, nor is a pickle of the weights.
+// training's steps, are not copied, nor are other weights and pickles: a base
+// beside the adapter, an optimizer's state.
 func CopyBeside(ctx context.Context, d *publish.Dir, folder string, except ...string) error {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -27,7 +29,7 @@ func CopyBeside(ctx context.Context, d *publish.Dir, folder string, except ...st
 	for _, e := range entries {
 		name := e.Name()
 		info, err := os.Stat(filepath.Join(folder, name))
-		if slices.Contains(except, name) || name == pickleName || err != nil || !info.Mode().IsRegular() {
+		if slices.Contains(except, name) || isWeights(name) || err != nil || !info.Mode().IsRegular() {
 			continue
 		}
 		if info.Size() > maxBeside {
@@ -38,6 +40,12 @@ func CopyBeside(ctx context.Context, d *publish.Dir, folder string, except ...st
 		}
 	}
 	return nil
+}
+
+// isWeights knows files of weights and of a training's state by their names.
+func isWeights(name string) bool {
+	return slices.Contains([]string{".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".npz"}, strings.ToLower(filepath.Ext(name))) ||
+		strings.HasSuffix(name, ".safetensors.index.json")
 }
 
 // kept are the entries of a header that a program which rewrites the adapter

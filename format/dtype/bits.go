@@ -206,3 +206,35 @@ func (d DType) coarser(set []uint16, a, b []byte) {
 		}
 	}
 }
+
+// AtLeast sets the bits, as Coarser does, of the elements at src whose
+// magnitude has the bits of a magnitude m, which is not 0, or higher ones.
+func (d DType) AtLeast(set []uint16, src []byte, m uint64) {
+	l := d.float()
+	var sign, add uint64
+	for at := 0; at < 8; at += l.width {
+		sign |= l.sign << (8 * at)
+		add |= (l.sign - m) << (8 * at)
+	}
+	at := 0 // in bytes
+	for ; at+32 <= len(src); at += 32 {
+		x := src[at : at+32]
+		// The sum reaches the sign bit where the magnitude is high enough, and
+		// no lane's reaches the next.
+		r := (binary.LittleEndian.Uint64(x)&^sign + add) | (binary.LittleEndian.Uint64(x[8:])&^sign + add) |
+			(binary.LittleEndian.Uint64(x[16:])&^sign + add) | (binary.LittleEndian.Uint64(x[24:])&^sign + add)
+		if r&sign != 0 {
+			d.atLeast(set, src, at/l.width, (at+32)/l.width, m)
+		}
+	}
+	d.atLeast(set, src, at/l.width, len(src)/l.width, m)
+}
+
+func (d DType) atLeast(set []uint16, src []byte, from, to int, m uint64) {
+	sign := d.float().sign
+	for i := from; i < to; i++ {
+		if d.Bits64(src, i)&^sign >= m {
+			set[i/block] |= 1 << (i % block)
+		}
+	}
+}

@@ -48,6 +48,30 @@ func TestCoarser(t *testing.T) {
 	}
 }
 
+// TestAtLeast compares with the definition, for few and many such elements.
+func TestAtLeast(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	for _, d := range []DType{F8_E4M3, F8_E5M2, F16, BF16, F32, F64} {
+		l := d.float()
+		for n := range 150 {
+			m := 1 + r.Uint64N(l.sign-1)
+			src, want := make([]byte, 0, n*l.width), make([]uint16, (n+15)/16)
+			for i := range n {
+				x := r.Uint64N(m)
+				if r.IntN(1+n%40) == 0 {
+					x = m + r.Uint64N(l.sign-m)
+					want[i/16] |= 1 << (i % 16)
+				}
+				src = append(src, fileBytes(d, x|l.sign*r.Uint64N(2))...)
+			}
+			got := make([]uint16, len(want))
+			if d.AtLeast(got, src, m); !slices.Equal(got, want) {
+				t.Fatalf("%v, %d elements from %#x: %x, want %x", d, n, m, got, want)
+			}
+		}
+	}
+}
+
 // TestGrid compares every value of the 8- and 16-bit dtypes, and what lies
 // between, with the table.
 func TestGrid(t *testing.T) {

@@ -59,8 +59,13 @@ func (d DType) FromOrdinal(n int64) uint64 {
 
 // Bits64 returns the bits of element i of a tensor's bytes.
 func (d DType) Bits64(src []byte, i int) uint64 {
-	width := d.float().width
-	var b [8]byte
-	copy(b[:], src[i*width:(i+1)*width])
-	return binary.LittleEndian.Uint64(b[:])
+	switch d.float().width {
+	case 2:
+		return uint64(binary.LittleEndian.Uint16(src[2*i:]))
+	case 4:
+		return uint64(binary.LittleEndian.Uint32(src[4*i:]))
+	case 8:
+		return binary.LittleEndian.Uint64(src[8*i:])
+	}
+	return uint64(src[i])
 }

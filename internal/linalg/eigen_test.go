@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"hash/fnv"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -34,9 +35,7 @@ func TestEigen(t *testing.T) {
 		"signs":     func(i, n int) float64 { return math.Cos(float64(i)) },
 		"all equal": func(i, n int) float64 { return -3 },
 	}
-	for name, f := range spectra {
-		kinds[name] = f
-	}
+	maps.Copy(kinds, spectra)
 	for name, value := range kinds {
 		for _, n := range []int{0, 1, 2, 3, 7, 40, 130, 131, 132, 133} {
 			a := symmetric(r, n, value)

@@ -24,11 +24,14 @@ var isaNames = [...]string{
 // String returns the name that [Kernel] reports.
 func (i isa) String() string { return isaNames[i] }
 
-// Kernel names the implementation in use: "avx512bf16", which is avx512 but
-// for products of bfloat16 values, "avx512", "avx2" or "generic". It follows
-// the processor, GODEBUG (cpu.avx512bf16=off, cpu.avx512f=off, cpu.avx2=off)
-// and the build tag noasm.
-func Kernel() string { return bestBF16().String() }
+// Kernel names the implementation in use: "avx512", "avx2" or "generic". It
+// follows the processor, GODEBUG (cpu.avx512f=off, cpu.avx2=off) and the
+// build tag noasm.
+func Kernel() string { return best().String() }
+
+// KernelBF16 is [Kernel] for products of bfloat16 values: "avx512bf16" where
+// the processor has it and GODEBUG does not say cpu.avx512bf16=off.
+func KernelBF16() string { return bestBF16().String() }
 
 // shape returns the size of the largest tile of C that i computes at once:
 // mr rows, nr columns.

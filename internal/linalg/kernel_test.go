@@ -41,5 +41,5 @@ func TestPrintKernel(t *testing.T) {
 	if os.Getenv("LINALG_PRINT_KERNEL") == "" {
 		t.Skip("run by TestKernelChoice")
 	}
-	os.Stdout.WriteString("kernel " + Kernel() + "\n")
+	os.Stdout.WriteString("kernel " + KernelBF16() + "\n")
 }

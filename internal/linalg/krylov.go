@@ -51,6 +51,9 @@ func NewKrylov(x Source, block, workers int, seed, stream uint64) *Krylov {
 	return k
 }
 
+// Dims returns the numbers of rows and columns of the matrix.
+func (k *Krylov) Dims() (rows, cols int) { return k.source.Dims() }
+
 // Size returns the size of the basis, the number of Ritz values.
 func (k *Krylov) Size() int { return k.size }
 

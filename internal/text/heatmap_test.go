@@ -44,6 +44,15 @@ func TestHeatMap(t *testing.T) {
 	}
 }
 
+// TestHeatMapSame: what differs by rounding only has one level.
+func TestHeatMapSame(t *testing.T) {
+	got := HeatMap("", []string{"a"}, []string{"0", "1", "2"}, [][]float64{{1, 1 - 1e-16, 1 + 4e-16}}, HeatMapOptions{})
+	want := HeatMap("", []string{"a"}, []string{"0", "1", "2"}, [][]float64{{1, 1, 1}}, HeatMapOptions{})
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestHeatMapColor(t *testing.T) {
 	got := HeatMap("", []string{"a"}, []string{"0", "1"}, [][]float64{{1, 2}}, HeatMapOptions{Color: true, Unicode: true})
 	want := "  0 1\n" +

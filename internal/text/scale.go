@@ -26,9 +26,16 @@ func newScale(values [][]float64) scale {
 			s.low, s.high = min(s.low, v), max(s.high, v)
 		}
 	}
+	if s.high-s.low <= sameShare*max(math.Abs(s.low), math.Abs(s.high)) {
+		s.low = s.high
+	}
 	s.log = s.low > 0 && s.high/s.low >= logRange
 	return s
 }
+
+// sameShare is the relative difference up to which values count as equal: what
+// rounding makes of equal ones is no picture.
+const sameShare = 1e-9
 
 // empty reports whether no finite value was found.
 func (s scale) empty() bool { return math.IsNaN(s.low) }

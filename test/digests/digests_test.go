@@ -2,10 +2,12 @@
 
 // Package digests builds the command in every way that changes its arithmetic
 // instructions, runs the same merges with each and with several numbers of
-// threads, and compares the digests of all output files.
+// threads, and compares the digests of all output files: of merged checkpoints,
+// their records and what unmerge restores.
 package digests
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -77,7 +79,9 @@ func TestSameBytes(t *testing.T) {
 			}
 			out := t.TempDir()
 			for _, m := range merges {
-				run(t, binaries[v.build], v.env, append([]string{"merge"}, m.arguments(in, out)...)...)
+				run(t, binaries[v.build], v.env, m.arguments(in, out)...)
+				run(t, binaries[v.build], v.env, m.undo(in, out)...)
+				sameFile(t, m.restored(out), filepath.Join(in, m.base))
 			}
 			for _, c := range adapterCommands {
 				run(t, binaries[v.build], v.env, c.arguments(in, out)...)
@@ -134,6 +138,25 @@ func kernelOf(t *testing.T, binary string, env []string) string {
 		t.Fatalf("version says %q, want the kernels in it", out)
 	}
 	return kernel
+}
+
+// sameFile compares what was restored with a base of one file.
+func sameFile(t *testing.T, restored, base string) {
+	t.Helper()
+	if filepath.Ext(base) == "" {
+		restored, base = filepath.Join(restored, "model.safetensors"), filepath.Join(base, "model.safetensors")
+	}
+	got, err := os.ReadFile(restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs from the base", restored)
+	}
 }
 
 // digestsOf returns the SHA-256 of every file under dir.

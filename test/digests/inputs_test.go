@@ -21,11 +21,23 @@ type merging struct {
 }
 
 func (m merging) arguments(in, out string) []string {
-	args := []string{filepath.Join(in, m.base)}
+	args := []string{"merge", filepath.Join(in, m.base)}
 	for _, a := range m.adapters {
 		args = append(args, filepath.Join(in, a))
 	}
-	return append(append(args, "-o", filepath.Join(out, m.out)), m.flags...)
+	return append(append(args, "-o", filepath.Join(out, m.out), "--record", filepath.Join(out, m.out+".rec")), m.flags...)
+}
+
+// restored is where undo restores the base.
+func (m merging) restored(out string) string { return filepath.Join(out, "base-of-"+m.out) }
+
+// undo are the arguments that take the adapters out again.
+func (m merging) undo(in, out string) []string {
+	args := []string{"unmerge", filepath.Join(out, m.out)}
+	for _, a := range m.adapters {
+		args = append(args, filepath.Join(in, a))
+	}
+	return append(args, "-o", m.restored(out), "--record", filepath.Join(out, m.out+".rec"))
 }
 
 // inputs makes random tensors.

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"github.com/loratool/loratool/internal/linalg"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -73,4 +74,11 @@ func bitsOf(x []float32) []uint32 {
 		}
 	}
 	return y
+}
+
+// The name that linalg reports must be one that is known here.
+func TestBest(t *testing.T) {
+	if name := linalg.Kernel(); (best() == generic) != (name == "generic") {
+		t.Errorf("kernels %d beside %s of linalg", best(), name)
+	}
 }
