@@ -246,7 +246,7 @@ def main():
     base = a.base or "testdata/stories260k/base"
     if a.full and not a.base:
         sys.exit("--full needs --base, the folder of SmolLM2-135M-Instruct")
-    form = dict(steps=32, tune=8, batch=8, samples=640, held=60, meanings=20, answer=60) if a.full else dict(steps=40, batch=8, samples=640, held=60, meanings=20, answer=120)
+    form = dict(steps=32, tune=8, batch=8, samples=640, held=60, meanings=12, answer=50) if a.full else dict(steps=40, batch=8, samples=640, held=60, meanings=20, answer=120)
     if a.steps:
         form.update(steps=a.steps, tune=min(a.steps, form.get("tune", 0)))
     table = FULL if a.full else QUICK
