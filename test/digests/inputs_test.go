@@ -18,6 +18,7 @@ type merging struct {
 	out, base string
 	adapters  []string
 	flags     []string
+	undo      bool // with a record, and unmerged again
 }
 
 func (m merging) arguments(in, out string) []string {
@@ -25,14 +26,18 @@ func (m merging) arguments(in, out string) []string {
 	for _, a := range m.adapters {
 		args = append(args, filepath.Join(in, a))
 	}
-	return append(append(args, "-o", filepath.Join(out, m.out), "--record", filepath.Join(out, m.out+".rec")), m.flags...)
+	args = append(append(args, "-o", filepath.Join(out, m.out)), m.flags...)
+	if m.undo {
+		args = append(args, "--record", filepath.Join(out, m.out+".rec"))
+	}
+	return args
 }
 
 // restored is where undo restores the base.
 func (m merging) restored(out string) string { return filepath.Join(out, "base-of-"+m.out) }
 
-// undo are the arguments that take the adapters out again.
-func (m merging) undo(in, out string) []string {
+// undoing are the arguments that take the adapters out again.
+func (m merging) undoing(in, out string) []string {
 	args := []string{"unmerge", filepath.Join(out, m.out)}
 	for _, a := range m.adapters {
 		args = append(args, filepath.Join(in, a))
@@ -129,13 +134,13 @@ func writeInputs(t *testing.T, dir string) []merging {
 	}
 	in.adapter(filepath.Join(dir, "dora"), map[string]any{"r": 7, "lora_alpha": 14, "use_dora": true}, dora)
 	return []merging{
-		{"plain", "base", []string{"plain"}, nil},
-		{"two", "base", []string{"plain=0.7", "rs=-1.3"}, []string{"--max-shard-size", "3MB"}},
-		{"dora", "base", []string{"dora"}, nil},
-		{"stochastic", "base", []string{"plain", "rs=0.01"}, []string{"--rounding", "stochastic", "--seed", "7"}},
-		{"dora-stochastic", "base", []string{"dora"}, []string{"--rounding", "stochastic"}},
-		{"narrow", "base", []string{"rs"}, []string{"--dtype", "bf16"}},
-		{"wide.safetensors", "base/model.safetensors", []string{"rs"}, []string{"--dtype", "f32"}},
+		{"plain", "base", []string{"plain"}, nil, true},
+		{"two", "base", []string{"plain=0.7", "rs=-1.3"}, []string{"--max-shard-size", "3MB"}, false},
+		{"dora", "base", []string{"dora"}, nil, false},
+		{"stochastic", "base", []string{"plain", "rs=0.01"}, []string{"--rounding", "stochastic", "--seed", "7"}, true},
+		{"dora-stochastic", "base", []string{"dora"}, []string{"--rounding", "stochastic"}, false},
+		{"narrow", "base", []string{"rs"}, []string{"--dtype", "bf16"}, false},
+		{"wide.safetensors", "base/model.safetensors", []string{"rs"}, []string{"--dtype", "f32"}, false},
 	}
 }
 
