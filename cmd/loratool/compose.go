@@ -128,7 +128,11 @@ func runCompose(ctx context.Context, args []string, o composeOptions, stdout, st
 		return err
 	}
 	first, inputs := files[0], sources(files)
-	if err := checkReport(o.report, o.force, inputs); err != nil {
+	folder := o.output
+	if o.dryRun {
+		folder = ""
+	}
+	if err := checkOutputs(folder, o.report, o.force, inputs); err != nil {
 		return err
 	}
 	reporter := progress.New(stderr, mode)

@@ -46,6 +46,14 @@ func (o *composedFlags) parse() (c compose.Options, err error) {
 	return c, err
 }
 
+// check refuses an output that could not be written.
+func (o *composedFlags) check(inputs []string) error {
+	if o.dryRun {
+		return nil
+	}
+	return checkOutputs(o.output, "", o.force, inputs)
+}
+
 // work does the work of a command that reads one adapter, and prints and
 // writes what comes of it.
 func (o *composedFlags) work(title, path string, write dialect.WriteOptions, options compose.Options, stdout, stderr io.Writer,
@@ -59,6 +67,10 @@ func (o *composedFlags) work(title, path string, write dialect.WriteOptions, opt
 		return err
 	}
 	defer a.Close()
+	write.Inputs = append(write.Inputs, a.Source)
+	if err := o.check(write.Inputs); err != nil {
+		return err
+	}
 	reporter := progress.New(stderr, mode)
 	options.Progress = reporter.Start(title)
 	out, report, err := do(a.Adapter, options)
@@ -71,7 +83,6 @@ func (o *composedFlags) work(title, path string, write dialect.WriteOptions, opt
 		verb = "wrote"
 		write.Config, write.From, write.KeepTargets = a.Config, a, keepsTargets(a.Adapter, out)
 		write.Metadata, write.Force = metadataOf(out), o.force
-		write.Inputs = append(write.Inputs, a.Source)
 		if err := dialect.WritePEFT(o.output, out, write); err != nil {
 			return err
 		}

@@ -90,6 +90,9 @@ func runDiff(ctx context.Context, args []string, o diffOptions, stdout, stderr i
 		return err
 	}
 	defer b.Close()
+	if err := checkOutputs("", o.report, o.force, []string{a.Path, b.Path}); err != nil {
+		return err
+	}
 	switch {
 	case (a.Adapter == nil) != (b.Adapter == nil):
 		return usagef("%s is %s and %s is %s: diff compares two bases or two adapters", text.Quote(args[0]), a.Kind, text.Quote(args[1]), b.Kind)

@@ -115,6 +115,10 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 	if o.dryRun {
 		return printExtractPlan(stdout, plan.Summary(), o.json)
 	}
+	inputs := append(weightsOf(base), weightsOf(tuned)...)
+	if err := checkOutputs(o.output, o.report, o.force, inputs); err != nil {
+		return err
+	}
 	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	start := time.Now()
 	x, err := plan.Run(ctx)
@@ -127,7 +131,7 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 		return fmt.Errorf("no adapter to write: %s", x.Report.Nothing())
 	}
 	x.Adapter.Base = idOf(args[0])
-	write := dialect.WriteOptions{Config: x.Config, Others: x.Others, Inputs: args, Force: o.force}
+	write := dialect.WriteOptions{Config: x.Config, Others: x.Others, Inputs: inputs, Force: o.force}
 	if write.Metadata, err = bound(ctx, x.Adapter, base, binding.Options{Names: options.Names}); err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 		return err
 	}
 	if o.report != "" {
-		if err := writeReport(o.report, diff.ExtractHTML(x.Report, args[0], args[1]), o.force, args); err != nil {
+		if err := writeReport(o.report, diff.ExtractHTML(x.Report, args[0], args[1]), o.force, inputs); err != nil {
 			return err
 		}
 	}
@@ -150,6 +154,18 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 func bound(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint, o binding.Options) (map[string]string, error) {
 	weights, err := binding.Compute(ctx, a, base, o)
 	return (&note.Notes{Base: weights}).Metadata(), err
+}
+
+// weightsOf lists where a checkpoint lies: its folder, if it has one, and its
+// files.
+func weightsOf(c *checkpoint.Checkpoint) (paths []string) {
+	if c.Dir() != "" {
+		paths = append(paths, c.Dir())
+	}
+	for _, s := range c.Shards() {
+		paths = append(paths, s.File.Path())
+	}
+	return paths
 }
 
 // openTwo opens two checkpoints.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -162,19 +161,18 @@ func keepsTargets(in, out *adapter.Adapter) bool {
 	return len(rest) == 0 && len(in.Modules) == len(out.Modules)
 }
 
-// checkReport refuses a report that could not be written at the end, before the
-// work.
-func checkReport(path string, force bool, inputs []string) error {
-	if path == "" {
+// checkOutputs refuses an adapter folder and a report that could not be written
+// at the end, before the work. Empty names are outputs that were not asked for.
+func checkOutputs(folder, report string, force bool, inputs []string) error {
+	if folder != "" {
+		if err := publish.CheckDir(folder, force, inputs...); err != nil {
+			return err
+		}
+	}
+	if report == "" {
 		return nil
 	}
-	if err := publish.Alias(path, inputs...); err != nil {
-		return err
-	}
-	if _, err := os.Lstat(path); err == nil && !force {
-		return fmt.Errorf("output %q: %w", path, fs.ErrExist)
-	}
-	return nil
+	return publish.CheckFile(report, force, inputs...)
 }
 
 // readWeights reads the file of --weights for n adapters.

@@ -34,6 +34,25 @@ func tempPath(dir, suffix string) string {
 	return filepath.Join(dir, fmt.Sprintf(".loratool-%d-%s.%s", os.Getpid(), hex.EncodeToString(b[:]), suffix))
 }
 
+// CheckFile says before the work what [Alias] and [CreateFile] would say after
+// it.
+func CheckFile(path string, force bool, inputs ...string) error {
+	return check(path, false, force, inputs)
+}
+
+// CheckDir says before the work what [Alias] and [CreateDir] would say after it.
+func CheckDir(path string, force bool, inputs ...string) error {
+	return check(path, true, force, inputs)
+}
+
+func check(path string, dir, force bool, inputs []string) error {
+	if err := Alias(path, inputs...); err != nil {
+		return err
+	}
+	_, _, err := target(disk{}, path, dir, force)
+	return err
+}
+
 // target returns the absolute form of an output path after checking what is
 // there now. A folder that must exist is its parent. The error wraps
 // fs.ErrExist when only force would allow the output; a link, a device or an
