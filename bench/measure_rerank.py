@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 torch.set_num_threads(2)
 ROUNDS = 5
 SHAPES = {
-    "small": (1024, 4096, 256, 1),  # for PEFT's way of composing, which takes minutes on the next
     "1B": (2048, 8192, 512, 1),
     "8B": (4096, 14336, 1024, 32),
 }
@@ -114,7 +113,7 @@ def peft_compose(folders):
     """PEFT's svd on a model of the same linear layers; the seconds."""
     from peft import PeftModel
     from torch import nn
-    hidden, inner, kv, layers = SHAPES["small"]
+    hidden, inner, kv, layers = SHAPES["1B"]
 
     class Layer(nn.Module):
         def __init__(self):
@@ -138,14 +137,14 @@ def compose(a):
     out = os.path.join(a.work, "composed")
     print("\nCompose two adapters (r = 16) by svd to rank 16:\n")
     print("| what | seconds | times loratool | processor seconds | peak anonymous MiB |\n|---|---|---|---|---|")
-    pairs = {s: [adapter(os.path.join(a.work, f"compose-{s.lower()}-{i}"), s, 10 + i) for i in (1, 2)] for s in ("small", "8B")}
+    pairs = {s: [adapter(os.path.join(a.work, f"compose-{s.lower()}-{i}"), s, 10 + i) for i in (1, 2)] for s in ("1B", "8B")}
     for shape, (x, y) in pairs.items():
         command = [a.loratool, "compose", x + "=0.7", y + "=0.3", "-o", out, "--method", "svd", "--rank", "16"]
         (seconds, busy), memory = best(command), peak(command)
         print(f"| loratool, {7 * SHAPES[shape][3]} modules of the {shape} shape, whole command, best of {ROUNDS} | {seconds:.2f} | 1 | {busy:.2f} | {memory:.0f} |")
-        if shape == "small":
+        if shape == "1B":
             peft = peft_compose([x, y])
-            print(f"| PEFT add_weighted_adapter on the same, thin SVD | {peft:.1f} | {peft / seconds:.0f} | | |")
+            print(f"| PEFT add_weighted_adapter on the same, its arithmetic alone, thin SVD (its default of full matrices takes minutes) | {peft:.1f} | {peft / seconds:.0f} | | |")
     shutil.rmtree(out, ignore_errors=True)
     for x, y in pairs.values():
         shutil.rmtree(x), shutil.rmtree(y)
