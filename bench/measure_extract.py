@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+from timing import timed
+
 ROUNDS = 3
 RANK = 16
 
@@ -32,28 +34,6 @@ def pair(a, shape):
 def warm(*folders):
     for folder in folders:
         subprocess.run(f"cat {folder}/*.safetensors >/dev/null", shell=True, check=True)
-
-
-def timed(command):
-    """Run a command; return its seconds, processor seconds and peak anonymous MiB."""
-    before = os.times()
-    start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peak = 0
-    while child.poll() is None:
-        try:
-            with open(f"/proc/{child.pid}/status") as f:
-                for line in f:
-                    if line.startswith("RssAnon:"):
-                        peak = max(peak, int(line.split()[1]))
-        except OSError:
-            pass
-        time.sleep(0.005)
-    seconds = time.perf_counter() - start
-    if child.returncode:
-        sys.exit(f"{' '.join(command)}: exit {child.returncode}")
-    after = os.times()
-    return seconds, after.children_user + after.children_system - before.children_user - before.children_system, peak / 1024
 
 
 def best(command, out):

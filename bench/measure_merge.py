@@ -13,34 +13,9 @@ import subprocess
 import sys
 import time
 
+from timing import size, sync, timed
+
 ROUNDS = 3
-
-
-def sync():
-    subprocess.run(["sync"], check=True)
-
-
-def timed(command):
-    """Run a command; return its seconds and its peak anonymous memory in MiB."""
-    start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peak = 0
-    while child.poll() is None:
-        try:
-            with open(f"/proc/{child.pid}/status") as f:
-                for line in f:
-                    if line.startswith("RssAnon:"):
-                        peak = max(peak, int(line.split()[1]))
-        except OSError:
-            pass
-        time.sleep(0.005)
-    if child.returncode:
-        sys.exit(f"{' '.join(command)}: exit {child.returncode}")
-    return time.perf_counter() - start, peak / 1024
-
-
-def size(folder):
-    return sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder))
 
 
 def data(work, shape):
@@ -67,7 +42,7 @@ def measure(a, shape):
             shutil.rmtree(out, ignore_errors=True)
             sync()
             start = time.perf_counter()
-            seconds, peak = timed(command)
+            seconds, _, peak = timed(command)
             best[name] = min(best.get(name, float("inf")), seconds)
             memory[name] = max(memory.get(name, 0), peak)
             sync()

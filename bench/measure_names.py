@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import time
 
-from measure_merge import data, size, sync, timed
+from measure_merge import data
+from timing import size, sync, timed
 
 ROUNDS = 4
 
@@ -33,7 +34,7 @@ def main():
             shutil.rmtree(out, ignore_errors=True)
             sync()
             start = time.perf_counter()
-            seconds, peak = timed(command)
+            seconds, _, peak = timed(command)
             best[name] = min(best.get(name, float("inf")), seconds)
             memory = max(memory, peak if name != "`cp -r`" else 0)
             sync()

@@ -16,6 +16,7 @@ import time
 
 import torch
 from safetensors.torch import load_file, save_file
+from timing import timed
 
 torch.set_num_threads(2)
 ROUNDS = 5
@@ -49,34 +50,13 @@ def adapter(folder, shape, seed, rank=16):
     return folder
 
 
-def processor():
-    t = os.times()
-    return t.children_user + t.children_system
-
-
 def best(command):
-    """The least seconds of some runs, and the least of the processors' time."""
-    seconds, busy = float("inf"), float("inf")
+    """The least seconds and processor seconds of some runs, and the most memory."""
+    runs = []
     for _ in range(ROUNDS):
         shutil.rmtree(command[command.index("-o") + 1], ignore_errors=True)
-        start, used = time.perf_counter(), processor()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds, busy = min(seconds, time.perf_counter() - start), min(busy, processor() - used)
-    return seconds, busy
-
-
-def peak(command):
-    """Peak resident memory in MiB that is not a mapped file."""
-    shutil.rmtree(command[command.index("-o") + 1], ignore_errors=True)
-    child, most = subprocess.Popen(command, stdout=subprocess.DEVNULL), 0
-    while child.poll() is None:
-        try:
-            with open(f"/proc/{child.pid}/status") as f:
-                most = max([most] + [int(line.split()[1]) for line in f if line.startswith("RssAnon:")])
-        except OSError:
-            pass
-        time.sleep(0.005)
-    return most / 1024
+        runs.append(timed(command))
+    return min(r.seconds for r in runs), min(r.processor for r in runs), max(r.peak for r in runs)
 
 
 def dense_rerank(folder, energy):
@@ -98,7 +78,7 @@ def rerank(a):
     out = os.path.join(a.work, "reranked")
     command = [a.loratool, "rerank", folder, "-o", out, "--rank", "energy=0.9"]
     ranks, dense = dense_rerank(folder, 0.9)
-    seconds, busy = best(command)
+    seconds, busy, _ = best(command)
     report = json.loads(subprocess.run([*command, "--json", "--force"], check=True, capture_output=True, text=True).stdout)
     same = {m["name"]: m["rank"] for m in report["modules"]} == ranks
     print("\nRe-rank by energy=0.9, one layer of the 1B shape (7 modules, r = 16):\n")
@@ -140,7 +120,7 @@ def compose(a):
     pairs = {s: [adapter(os.path.join(a.work, f"compose-{s.lower()}-{i}"), s, 10 + i) for i in (1, 2)] for s in ("1B", "8B")}
     for shape, (x, y) in pairs.items():
         command = [a.loratool, "compose", x + "=0.7", y + "=0.3", "-o", out, "--method", "svd", "--rank", "16"]
-        (seconds, busy), memory = best(command), peak(command)
+        seconds, busy, memory = best(command)
         print(f"| loratool, {7 * SHAPES[shape][3]} modules of the {shape} shape, whole command, best of {ROUNDS} | {seconds:.2f} | 1 | {busy:.2f} | {memory:.0f} |")
         if shape == "1B":
             peft = peft_compose([x, y])

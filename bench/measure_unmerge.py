@@ -12,39 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
+
+from timing import size, sync, timed
 
 ROUNDS = 3
 DELTALINT = "0.1.0"
 # What preimage indices need, in percent of a 16-bit tensor, for normal weights.
 TABLE = {1e-3: 0.026, 1e-2: 0.183, 1e-1: 1.17}
-
-
-def sync():
-    subprocess.run(["sync"], check=True)
-
-
-def timed(command, env=None, ok=(0,)):
-    """Run a command; return its seconds and its peak anonymous memory in MiB."""
-    start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
-    peak = 0
-    while child.poll() is None:
-        try:
-            with open(f"/proc/{child.pid}/status") as f:
-                for line in f:
-                    if line.startswith("RssAnon:"):
-                        peak = max(peak, int(line.split()[1]))
-        except OSError:
-            pass
-        time.sleep(0.005)
-    if child.returncode not in ok:
-        sys.exit(f"{' '.join(command)}: exit {child.returncode}")
-    return time.perf_counter() - start, peak / 1024
-
-
-def size(folder):
-    return sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder))
 
 
 def warm(folder):
@@ -83,7 +57,7 @@ def speed(a, shape):
             sync()
             if name == "unmerge":
                 warm(out)  # merge writes past the page cache; its own input is there too
-            seconds, peak = timed(command)
+            seconds, _, peak = timed(command)
             best[name] = min(best.get(name, float("inf")), seconds)
             memory[name] = max(memory.get(name, 0), peak)
     for f in os.listdir(base):
@@ -127,7 +101,7 @@ def verify(a, shape):
     best = {}
     for _ in range(ROUNDS):
         for name, command, e in (("verify-merge", ours, None), (f"deltalint {DELTALINT} check", theirs, env)):
-            seconds, peak = timed(command, e)
+            seconds, _, peak = timed(command, e)
             best[name] = min(best.get(name, (float("inf"), 0)), (seconds, peak))
     verdicts = json.loads(subprocess.run(ours + ["--json"], check=True, stdout=subprocess.PIPE).stdout)["verdicts"]
     print(f"\nVerify a merge by PEFT, {shape.upper()} shape, {size(base) / 1e9:.2f} GB; verdicts {verdicts}:\n")
