@@ -33,7 +33,7 @@ func TestCUDA(t *testing.T) {
 	for name, o := range all {
 		t.Run(name, func(t *testing.T) {
 			blas := o.Device.BLAS
-			o.Steps, o.LR, o.Device = 3, 1e-3, Device{}
+			o.Steps, o.LR, o.Device = 3, 1e-3, Device{Exact: true}
 			onCPU := randomTrainer(t, o)
 			o.Device = Device{CUDA: true, BLAS: blas}
 			onGPU := randomTrainer(t, o)

@@ -36,7 +36,9 @@ func Compare(o Options) ([]Check, Info, error) {
 	if err != nil {
 		return nil, info, err
 	}
-	b := &bed{b: [2]backend.Backend{cpu.New(2), gpu}, rand: rand.New(rand.NewPCG(1, 2))}
+	host := cpu.New(2)
+	host.SetExact(!o.TensorCores)
+	b := &bed{b: [2]backend.Backend{host, gpu}, rand: rand.New(rand.NewPCG(1, 2))}
 	b.elements()
 	b.rows()
 	b.norms()
