@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/loratool/loratool/internal/mmap"
 )
@@ -64,13 +63,18 @@ func (w *writer) file(ctx context.Context, f *os.File, segments []segment) (map[
 	var workers sync.WaitGroup
 	for range min(2*runtime.GOMAXPROCS(0)+1, chunks) {
 		workers.Go(func() {
-			k := &worker{w: w, c32: newComputer32(&w.layouts32), c64: newComputer64(&w.layouts64), buffer: alignedBuffer()}
+			buffer, err := mmap.NewBuffer(chunkBytes)
+			if err != nil {
+				cancel(err)
+				return
+			}
+			defer buffer.Close()
+			k := &worker{w: w, c32: newComputer32(&w.layouts32), c64: newComputer64(&w.layouts64), buffer: buffer.Data}
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= chunks {
 					return
 				}
-				var err error
 				if parts[i], err = k.chunk(out, segments, i); err != nil {
 					cancel(err)
 				}
@@ -101,13 +105,6 @@ func sumParts(chunks [][]partStats) map[*change]Stats {
 		}
 	}
 	return total
-}
-
-// alignedBuffer returns chunkBytes at an address that unbuffered writes take.
-func alignedBuffer() []byte {
-	b := make([]byte, chunkBytes+pageBytes)
-	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (pageBytes - 1)
-	return b[skip : skip+chunkBytes]
 }
 
 // A worker fills one buffer at a time.

@@ -1,5 +1,5 @@
-// Package mmap maps files into memory for reading and turns the fault that a
-// shrinking file causes into an error. It knows no file format.
+// Package mmap maps files into memory for reading, turns the fault that a
+// shrinking file causes into an error, and gives buffers for unbuffered writes.
 package mmap
 
 import (
