@@ -39,47 +39,47 @@ func bestBF16() isa {
 	return avx512Pairs
 }
 
-// tile32 runs the assembly kernel of i for a tile of rows rows.
-func tile32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
+// tile32 runs the assembly kernel of i for count tiles of rows rows.
+func tile32(i isa, rows, k int, a, b, c *float32, ldc, count, stride int, accumulate bool) {
 	switch {
 	case i == avx512 && rows == 12:
-		tile12x32f32AVX512(k, a, b, c, ldc, accumulate)
+		tile12x32f32AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512 && rows == 8:
-		tile8x32f32AVX512(k, a, b, c, ldc, accumulate)
+		tile8x32f32AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512 && rows == 4:
-		tile4x32f32AVX512(k, a, b, c, ldc, accumulate)
+		tile4x32f32AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 6:
-		tile6x16f32AVX2(k, a, b, c, ldc, accumulate)
+		tile6x16f32AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 4:
-		tile4x16f32AVX2(k, a, b, c, ldc, accumulate)
+		tile4x16f32AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 2:
-		tile2x16f32AVX2(k, a, b, c, ldc, accumulate)
+		tile2x16f32AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	default:
-		tileBF16(i, rows, k, a, b, c, ldc, accumulate)
+		tileBF16(i, rows, k, a, b, c, ldc, count, stride, accumulate)
 	}
 }
 
 // tileBF16 runs the assembly kernel of i for products of bfloat16 values.
-func tileBF16(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
+func tileBF16(i isa, rows, k int, a, b, c *float32, ldc, count, stride int, accumulate bool) {
 	switch {
 	case i == avx512Pairs && rows == 12:
-		tile12x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+		tile12x32f32PairsAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Pairs && rows == 8:
-		tile8x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+		tile8x32f32PairsAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Pairs && rows == 4:
-		tile4x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+		tile4x32f32PairsAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Flush && rows == 12:
-		tile12x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+		tile12x32f32FlushAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Flush && rows == 8:
-		tile8x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+		tile8x32f32FlushAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Flush && rows == 4:
-		tile4x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+		tile4x32f32FlushAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2Flush && rows == 6:
-		tile6x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+		tile6x16f32FlushAVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2Flush && rows == 4:
-		tile4x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+		tile4x16f32FlushAVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2Flush && rows == 2:
-		tile2x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+		tile2x16f32FlushAVX2(k, a, b, c, ldc, count, stride, accumulate)
 	default:
 		panic("linalg: no such tile")
 	}
@@ -95,21 +95,21 @@ func narrow32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) (d
 	return true
 }
 
-// tile64 runs the assembly kernel of i for a tile of rows rows.
-func tile64(i isa, rows, k int, a, b, c *float64, ldc int, accumulate bool) {
+// tile64 runs the assembly kernel of i for count tiles of rows rows.
+func tile64(i isa, rows, k int, a, b, c *float64, ldc, count, stride int, accumulate bool) {
 	switch {
 	case i == avx512 && rows == 12:
-		tile12x16f64AVX512(k, a, b, c, ldc, accumulate)
+		tile12x16f64AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512 && rows == 8:
-		tile8x16f64AVX512(k, a, b, c, ldc, accumulate)
+		tile8x16f64AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512 && rows == 4:
-		tile4x16f64AVX512(k, a, b, c, ldc, accumulate)
+		tile4x16f64AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 6:
-		tile6x8f64AVX2(k, a, b, c, ldc, accumulate)
+		tile6x8f64AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 4:
-		tile4x8f64AVX2(k, a, b, c, ldc, accumulate)
+		tile4x8f64AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 2:
-		tile2x8f64AVX2(k, a, b, c, ldc, accumulate)
+		tile2x8f64AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	default:
 		panic("linalg: no such tile")
 	}

@@ -8,11 +8,15 @@ func best() isa { return generic }
 
 func bestBF16() isa { return genericFlush }
 
-func tile32(isa, int, int, *float32, *float32, *float32, int, bool) { panic("linalg: no assembly") }
+func tile32(isa, int, int, *float32, *float32, *float32, int, int, int, bool) {
+	panic("linalg: no assembly")
+}
 
 func narrow32(isa, int, int, *float32, *float32, *float32, int, bool) bool { return false }
 
-func tile64(isa, int, int, *float64, *float64, *float64, int, bool) { panic("linalg: no assembly") }
+func tile64(isa, int, int, *float64, *float64, *float64, int, int, int, bool) {
+	panic("linalg: no assembly")
+}
 
 func addBounds32(_ isa, lo, hi, w, d []float32, e float32) { addBoundsGeneric(lo, hi, w, d, e) }
 

@@ -40,7 +40,7 @@ const maxLeft = 1 << 24
 const maxDepth = 16 * blockDepth
 
 // unitCols is the widest strip of C that one goroutine computes at a time: a
-// block of B of that width (512 KB) stays in the second-level cache.
+// block of B of that width (576 KB) stays in the second-level cache.
 const unitCols = 256
 
 // Products computes products of one left-hand factor, which is packed once,
