@@ -95,6 +95,24 @@ func narrow32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) (d
 	return true
 }
 
+// hasDirect reports whether i has kernels for a factor that is not packed.
+func (i isa) hasDirect() bool { return i == avx512 }
+
+// direct32 runs the assembly kernel for count tiles of rows rows, with B
+// as it lies.
+func direct32(rows, k int, a, b, c *float32, ldb, ldc, count int, accumulate bool) {
+	switch rows {
+	case 12:
+		direct12x32f32AVX512(k, a, b, c, ldb, ldc, count, accumulate)
+	case 8:
+		direct8x32f32AVX512(k, a, b, c, ldb, ldc, count, accumulate)
+	case 4:
+		direct4x32f32AVX512(k, a, b, c, ldb, ldc, count, accumulate)
+	default:
+		panic("linalg: no such tile")
+	}
+}
+
 // tile64 runs the assembly kernel of i for count tiles of rows rows.
 func tile64(i isa, rows, k int, a, b, c *float64, ldc, count, stride int, accumulate bool) {
 	switch {

@@ -14,6 +14,12 @@ func tile32(isa, int, int, *float32, *float32, *float32, int, int, int, bool) {
 
 func narrow32(isa, int, int, *float32, *float32, *float32, int, bool) bool { return false }
 
+func (i isa) hasDirect() bool { return false }
+
+func direct32(int, int, *float32, *float32, *float32, int, int, int, bool) {
+	panic("linalg: no assembly")
+}
+
 func tile64(isa, int, int, *float64, *float64, *float64, int, int, int, bool) {
 	panic("linalg: no assembly")
 }

@@ -281,6 +281,39 @@ func peak64AVX2(n int)
 //go:noescape
 func tile12x16f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
+// direct12x32f32AVX512 computes, for count tiles, at least one, side by side,
+//
+//	for i in 0…11, j in 0…32*count-1:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = fma(a[l*12+i], b[l*ldb+j], acc)
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func direct12x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
+
+// direct8x32f32AVX512 computes, for count tiles, at least one, side by side,
+//
+//	for i in 0…7, j in 0…32*count-1:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = fma(a[l*8+i], b[l*ldb+j], acc)
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func direct8x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
+
+// direct4x32f32AVX512 computes, for count tiles, at least one, side by side,
+//
+//	for i in 0…3, j in 0…32*count-1:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = fma(a[l*4+i], b[l*ldb+j], acc)
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func direct4x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
+
 // tile12x32f32PairsAVX512 computes, for count panels, at least one,
 //
 //	for p in 0…count-1:

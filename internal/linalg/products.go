@@ -16,12 +16,13 @@ type Factor[T Float] struct {
 	Block func(buf []T, i, j, rows, cols int) Mat[T]
 
 	pack func(dst []T, i, j, rows, cols int) // if not nil, packs a block in place of Block and packCols
+	mat  Mat[T]                              // what is read, if it lies in memory as it is used
 }
 
 // FactorOf returns m as a Factor.
 func FactorOf[T Float](m Mat[T]) Factor[T] {
 	m.check()
-	return Factor[T]{Rows: m.Rows, Cols: m.Cols, Block: func(_ []T, i, j, rows, cols int) Mat[T] { return m.View(i, j, rows, cols) }}
+	return Factor[T]{Rows: m.Rows, Cols: m.Cols, mat: m, Block: func(_ []T, i, j, rows, cols int) Mat[T] { return m.View(i, j, rows, cols) }}
 }
 
 // A Term is one product of [Products]: C ← A·B, or C ← C + A·B with Add, and
@@ -215,6 +216,9 @@ func (l *left[T]) units(workers int, terms []Term[T]) (list []unit) {
 func (l *left[T]) unit(s *scratch[T], c Mat[T], t Term[T], u unit) {
 	if l.depth == 0 && !t.Add {
 		clearMat(c)
+	}
+	if l.direct(c, t, u) {
+		return
 	}
 	mr, nr := shape[T](l.isa)
 	low := l.low(t)

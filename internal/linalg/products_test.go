@@ -11,10 +11,10 @@ import (
 func TestProducts(t *testing.T) { onAll(t, testProducts[float32], testProducts[float64]) }
 
 func testProducts[T Float](t *testing.T, i isa) {
-	for _, m := range []struct{ rows, depth int }{{0, 3}, {1, 1}, {5, 0}, {13, 17}, {70, 600}, {150, 33}} {
+	for _, m := range []struct{ rows, depth int }{{0, 3}, {1, 1}, {5, 0}, {13, 17}, {70, 600}, {150, 33}, {4, 70}, {28, 1300}} {
 		a := random[T](m.rows, m.depth, 1)
 		var factors, want []Mat[T]
-		for n, cols := range []int{1, 16, 48, 700} {
+		for n, cols := range []int{1, 16, 48, 700, 96, 64, 320} {
 			b := random[T](m.depth, cols, uint64(n))
 			if n%2 == 1 {
 				b = random[T](cols, m.depth, uint64(n)).T()
@@ -88,4 +88,19 @@ func BenchmarkProducts(b *testing.B) {
 		Products(runtime.GOMAXPROCS(0), a, terms...)
 	}
 	b.ReportMetric(float64(flops)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
+
+// BenchmarkProductsShort is the gradient of a factor of rank 16 at 1024 tokens.
+func BenchmarkProductsShort(b *testing.B) {
+	const rank, rows = 16, 1024
+	u := random[float32](rows, rank, 1)
+	for _, n := range []int{576, 1536} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			x, c := random[float32](rows, n, 2), random[float32](rank, n, 3)
+			for b.Loop() {
+				Products(runtime.GOMAXPROCS(0), u.T(), Term[float32]{C: c, B: FactorOf(x), Add: true})
+			}
+			gflops(b, rank, n, rows)
+		})
+	}
 }

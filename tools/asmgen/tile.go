@@ -78,16 +78,7 @@ func tile(v vector, rows int) {
 	JMP(LabelRef("rest"))
 
 	Label("store")
-	row := GP64()
-	MOVQ(c, row)
-	for i := range acc {
-		for j, r := range acc[i] {
-			v.move(r, Mem{Base: row, Disp: j * v.bytes()})
-		}
-		if i < rows-1 {
-			ADDQ(ldc, row)
-		}
-	}
+	storeTile(v, acc, c, ldc)
 	ADDQ(I32(tileRegs*v.bytes()), c)
 	ADDQ(stride, panel)
 	DECQ(count)
@@ -132,6 +123,20 @@ func loadTile(v vector, acc [][tileRegs]Register, c, ldc, accumulate Register) {
 		}
 		for d := 0; d < tileRegs*v.bytes(); d += 64 {
 			PREFETCHT0(Mem{Base: row, Disp: d})
+		}
+		if i < len(acc)-1 {
+			ADDQ(ldc, row)
+		}
+	}
+}
+
+// storeTile stores the tile in C.
+func storeTile(v vector, acc [][tileRegs]Register, c, ldc Register) {
+	row := GP64()
+	MOVQ(c, row)
+	for i := range acc {
+		for j, r := range acc[i] {
+			v.move(r, Mem{Base: row, Disp: j * v.bytes()})
 		}
 		if i < len(acc)-1 {
 			ADDQ(ldc, row)
