@@ -164,6 +164,13 @@ func packEight32(n int, dst *float32, width int, src *float32, stride int) {
 	packEightAVX(n, dst, width, src, stride)
 }
 
+// packTwelve32 and copyPanels32 need AVX too.
+func packTwelve32(n int, dst, src *float32, stride int) { packTwelveAVX(n, dst, src, stride) }
+
+func copyPanels32(rows, panels, width int, dst *float32, stride int, src *float32, rowStride int) {
+	copyPanelsAVX(rows, panels, width, dst, stride, src, rowStride)
+}
+
 func expSum32(i isa, n int, y, x *float32, scale, shift float32, sums *[lanes32]float32) {
 	switch i {
 	case avx512:

@@ -30,6 +30,10 @@ func addBounds64(_ isa, lo, hi, w, d []float64, e float64) { addBoundsGeneric(lo
 
 func packEight32(int, *float32, int, *float32, int) { panic("linalg: no assembly") }
 
+func packTwelve32(int, *float32, *float32, int) { panic("linalg: no assembly") }
+
+func copyPanels32(int, int, int, *float32, int, *float32, int) { panic("linalg: no assembly") }
+
 func expSum32(_ isa, n int, y, x *float32, scale, shift float32, sums *[lanes32]float32) {
 	expSumGeneric(unsafe.Slice(y, n), unsafe.Slice(x, n), scale, shift, sums)
 }

@@ -6869,3 +6869,149 @@ loop:
 done:
 	VZEROUPPER
 	RET
+
+// func packTwelveAVX(n int, dst *float32, src *float32, stride int)
+// Requires: AVX
+TEXT ·packTwelveAVX(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ stride+24(FP), BX
+	SHLQ $0x02, BX
+	LEAQ (DX)(BX*2), SI
+	ADDQ BX, SI
+	LEAQ (SI)(BX*2), DI
+	ADDQ BX, DI
+	LEAQ (DI)(BX*2), R8
+	ADDQ BX, R8
+
+loop:
+	TESTQ        AX, AX
+	JZ           done
+	VMOVUPS      (DX), Y0
+	VMOVUPS      (DX)(BX*1), Y1
+	VMOVUPS      (DX)(BX*2), Y2
+	VMOVUPS      (SI), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y4, Y3
+	VMOVUPS      X3, (CX)
+	VEXTRACTF128 $0x01, Y3, 192(CX)
+	VUNPCKHPD    Y1, Y4, Y1
+	VMOVUPS      X1, 48(CX)
+	VEXTRACTF128 $0x01, Y1, 240(CX)
+	VUNPCKLPD    Y2, Y0, Y1
+	VMOVUPS      X1, 96(CX)
+	VEXTRACTF128 $0x01, Y1, 288(CX)
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      X0, 144(CX)
+	VEXTRACTF128 $0x01, Y0, 336(CX)
+	VMOVUPS      (SI)(BX*1), Y0
+	VMOVUPS      (SI)(BX*2), Y1
+	VMOVUPS      (DI), Y2
+	VMOVUPS      (DI)(BX*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y4, Y3
+	VMOVUPS      X3, 16(CX)
+	VEXTRACTF128 $0x01, Y3, 208(CX)
+	VUNPCKHPD    Y1, Y4, Y1
+	VMOVUPS      X1, 64(CX)
+	VEXTRACTF128 $0x01, Y1, 256(CX)
+	VUNPCKLPD    Y2, Y0, Y1
+	VMOVUPS      X1, 112(CX)
+	VEXTRACTF128 $0x01, Y1, 304(CX)
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      X0, 160(CX)
+	VEXTRACTF128 $0x01, Y0, 352(CX)
+	VMOVUPS      (DI)(BX*2), Y0
+	VMOVUPS      (R8), Y1
+	VMOVUPS      (R8)(BX*1), Y2
+	VMOVUPS      (R8)(BX*2), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y4, Y3
+	VMOVUPS      X3, 32(CX)
+	VEXTRACTF128 $0x01, Y3, 224(CX)
+	VUNPCKHPD    Y1, Y4, Y1
+	VMOVUPS      X1, 80(CX)
+	VEXTRACTF128 $0x01, Y1, 272(CX)
+	VUNPCKLPD    Y2, Y0, Y1
+	VMOVUPS      X1, 128(CX)
+	VEXTRACTF128 $0x01, Y1, 320(CX)
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      X0, 176(CX)
+	VEXTRACTF128 $0x01, Y0, 368(CX)
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x20, DI
+	ADDQ         $0x20, R8
+	ADDQ         $+384, CX
+	SUBQ         $0x08, AX
+	JMP          loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func copyPanelsAVX(rows int, panels int, width int, dst *float32, stride int, src *float32, rowStride int)
+// Requires: AVX
+TEXT ·copyPanelsAVX(SB), NOSPLIT, $0-56
+	MOVQ rows+0(FP), AX
+	MOVQ panels+8(FP), CX
+	MOVQ width+16(FP), DX
+	MOVQ dst+24(FP), BX
+	MOVQ stride+32(FP), SI
+	MOVQ src+40(FP), DI
+	MOVQ rowStride+48(FP), R8
+	SHLQ $0x02, DX
+	SHLQ $0x02, SI
+	SHLQ $0x02, R8
+
+row:
+	MOVQ CX, R9
+	MOVQ DI, R11
+	MOVQ BX, R12
+
+panel:
+	XORQ R10, R10
+	SUBQ $0x40, DX
+
+wide:
+	CMPQ    R10, DX
+	JG      rest
+	VMOVUPS (R11)(R10*1), Y0
+	VMOVUPS 32(R11)(R10*1), Y1
+	VMOVUPS Y0, (R12)(R10*1)
+	VMOVUPS Y1, 32(R12)(R10*1)
+	ADDQ    $0x40, R10
+	JMP     wide
+
+rest:
+	ADDQ $0x40, DX
+
+narrow:
+	CMPQ    R10, DX
+	JGE     next
+	VMOVUPS (R11)(R10*1), X0
+	VMOVUPS X0, (R12)(R10*1)
+	ADDQ    $0x10, R10
+	JMP     narrow
+
+next:
+	ADDQ DX, R11
+	ADDQ SI, R12
+	DECQ R9
+	JNZ  panel
+	ADDQ R8, DI
+	ADDQ DX, BX
+	DECQ AX
+	JNZ  row
+	VZEROUPPER
+	RET

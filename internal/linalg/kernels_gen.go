@@ -464,3 +464,19 @@ func widenSwappedAVX2(n int, dst *float32, src *byte)
 //
 //go:noescape
 func packEightAVX(n int, dst *float32, width int, src *float32, stride int)
+
+// packTwelveAVX computes, for n a multiple of 8,
+//
+//	for k in 0…n-1, r in 0…11:
+//		dst[k*12+r] = src[r*stride+k]
+//
+//go:noescape
+func packTwelveAVX(n int, dst *float32, src *float32, stride int)
+
+// copyPanelsAVX computes, for at least one row and panel and a width that is a multiple of 4,
+//
+//	for r in 0…rows-1, p in 0…panels-1, j in 0…width-1:
+//		dst[p*stride+r*width+j] = src[r*rowStride+p*width+j]
+//
+//go:noescape
+func copyPanelsAVX(rows int, panels int, width int, dst *float32, stride int, src *float32, rowStride int)

@@ -31,5 +31,7 @@ func main() {
 	widen(avx2F32, "widen", false)
 	widen(avx2F32, "widenSwapped", true)
 	packEight()
+	packTwelve()
+	copyPanels()
 	build.Generate()
 }
