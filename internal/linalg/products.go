@@ -1,10 +1,6 @@
 package linalg
 
-import (
-	"fmt"
-	"sync"
-	"sync/atomic"
-)
+import "fmt"
 
 // A Factor is a factor of a product that is read block by block, such as one
 // that is decoded on the way.
@@ -246,28 +242,4 @@ func (l *left[T]) unit(s *scratch[T], c Mat[T], t Term[T], u unit) {
 	if l.depth == 0 {
 		low.add(c, 0, u.rows)
 	}
-}
-
-// Parallel calls f(0) … f(n-1) on up to workers goroutines, in any order.
-func Parallel(workers, n int, f func(i int)) {
-	if workers = min(workers, n); workers <= 1 {
-		for i := range n {
-			f(i)
-		}
-		return
-	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				f(i)
-			}
-		})
-	}
-	wg.Wait()
 }

@@ -22,6 +22,8 @@ func main() {
 		normGrad(s)
 		scoreGrad(s)
 		dot(s)
+		dotWide(s)
+		rotate(s)
 		adam(s)
 	}
 	Generate()

@@ -83,17 +83,12 @@ func normSum(s set) {
 	sums := Load(Param("sums"), GP64())
 	mean, rstd := s.broadcast("mean"), s.broadcast("rstd")
 	acc := map[int]VecVirtual{}
-	wide := func(f func(at int)) { // of float64
-		for at := 0; at < 8*block; at += s.bytes() {
-			f(at)
-		}
-	}
-	wide(func(at int) {
+	s.eachWide(func(at int) {
 		acc[at] = s.reg()
 		VMOVUPD(Mem{Base: sums, Disp: at}, acc[at])
 	})
 	s.loop(n, r[0].i, func() {
-		wide(func(at int) {
+		s.eachWide(func(at int) {
 			x := s.half()
 			VMOVUPS(r[1].at(at/2), x)
 			VSUBPS(half(mean), x, x)
@@ -107,8 +102,16 @@ func normSum(s set) {
 			VADDPD(g, acc[at], acc[at])
 		})
 	}, func() {
-		wide(func(at int) { VMOVUPD(acc[at], Mem{Base: sums, Disp: at}) })
+		s.eachWide(func(at int) { VMOVUPD(acc[at], Mem{Base: sums, Disp: at}) })
 	})
+}
+
+// eachWide calls f for the offset of each register of a turn's values in
+// float64.
+func (s set) eachWide(f func(at int)) {
+	for at := 0; at < 8*block; at += s.bytes() {
+		f(at)
+	}
 }
 
 // half returns the lower half of a register.
@@ -157,6 +160,43 @@ func dot(s set) {
 	}, func() {
 		s.each(func(at int) { VMOVUPS(acc[at], Mem{Base: r[2].base, Disp: at}) })
 	})
+}
+
+// dotWide multiplies and sums in float64, where the products are exact.
+func dotWide(s set) {
+	n, r := s.begin("dotWide", ", sums *float64", []string{"x", "y"}, "\tsums[i mod 16] += float64(x[i])*float64(y[i])")
+	sums := Load(Param("sums"), GP64())
+	acc := map[int]VecVirtual{}
+	s.eachWide(func(at int) {
+		acc[at] = s.reg()
+		VMOVUPD(Mem{Base: sums, Disp: at}, acc[at])
+	})
+	s.loop(n, r[0].i, func() {
+		s.eachWide(func(at int) {
+			x, y := s.reg(), s.reg()
+			VCVTPS2PD(r[0].at(at/2), x)
+			VCVTPS2PD(r[1].at(at/2), y)
+			VMULPD(x, y, y)
+			VADDPD(y, acc[at], acc[at])
+		})
+	}, func() {
+		s.eachWide(func(at int) { VMOVUPD(acc[at], Mem{Base: sums, Disp: at}) })
+	})
+}
+
+func rotate(s set) {
+	n, r := s.begin("rotate", ", sign float32", []string{"x", "y", "cos", "sin"},
+		"\ta, b, c, d = x[i], y[i], cos[i], sin[i]*sign",
+		"\tx[i] = a*c - b*d",
+		"\ty[i] = b*c + a*d")
+	sign := s.broadcast("sign")
+	s.loop(n, r[0].i, func() {
+		s.each(func(at int) {
+			a, b, c, d := s.load(r[0].at(at)), s.load(r[1].at(at)), s.load(r[2].at(at)), s.mul(r[3].at(at), sign)
+			VMOVUPS(s.sub(s.mul(d, b), s.mul(c, a)), r[0].at(at))
+			VMOVUPS(s.add(s.mul(d, a), s.mul(c, b)), r[1].at(at))
+		})
+	}, nothing)
 }
 
 func adam(s set) {

@@ -86,26 +86,18 @@ func (b *Backend) GELUBwd(dy, x backend.Mat) {
 func (b *Backend) Rope(x, cos, sin backend.Mat, dim int, positions []int32, inverse bool) {
 	checkLen(len(positions), x.Rows)
 	xm, cm, sm := writable(x), values(cos), values(sin)
+	k, sign := best(), float32(1)
+	if inverse {
+		sign = -1
+	}
 	b.split(x.Rows, x.Cols, func(from, to int) {
 		for i := from; i < to; i++ {
 			row, c, s := xm.row(i), cm.row(int(positions[i])), sm.row(int(positions[i]))
 			for h := 0; h < len(row); h += dim {
-				rotate(row[h:h+dim/2], row[h+dim/2:h+dim], c, s, inverse)
+				k.rotate(row[h:h+dim/2], row[h+dim/2:h+dim], c, s, sign)
 			}
 		}
 	})
-}
-
-func rotate(x, y, cos, sin []float32, inverse bool) {
-	for j, c := range cos {
-		s := sin[j]
-		if inverse {
-			s = -s
-		}
-		a, b := x[j], y[j]
-		x[j] = float32(a*c) - float32(b*s)
-		y[j] = float32(b*c) + float32(a*s)
-	}
 }
 
 // Dropout masks and scales.

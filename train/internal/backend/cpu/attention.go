@@ -151,7 +151,7 @@ func (g *gradients) block(s share, f *factors, buf []float32, head, from, rows i
 	for i := range rows {
 		row := s.Query + from + i
 		st := g.stat.row(row)[2*head:]
-		d := dot(g.do.row(row)[head*s.Dim:][:s.Dim], g.o.row(row)[head*s.Dim:][:s.Dim])
+		d := float32(best().dotWide(g.do.row(row)[head*s.Dim:][:s.Dim], g.o.row(row)[head*s.Dim:][:s.Dim]))
 		lo, hi := s.limits(from+i, first)
 		scoreGrad(p.Data[i*n:][:n], ds.Data[i*n:][:n], lo, hi, s.Scale, st[0], st[1], d)
 	}
@@ -169,15 +169,6 @@ func scoreGrad(p, ds []float32, lo, hi int, scale, top, sum, d float32) {
 		clear(row[:lo])
 		clear(row[hi:])
 	}
-}
-
-// dot returns Σ x·y, summed in float64 where the products are exact.
-func dot(x, y []float32) float32 {
-	var s [2]float64
-	for i, v := range x {
-		s[i&1] += float64(v) * float64(y[i])
-	}
-	return float32(s[0] + s[1])
 }
 
 func clearRows(m linalg.Mat[float32]) {

@@ -133,12 +133,7 @@ func (i isa) normSum(dy, x, gamma []float32, mean, rstd float32) float64 {
 		xh := float64((x[j] - mean) * rstd)
 		sums[j%lanes] += float64(float64(dy[j]) * float64(gamma[j]) * xh)
 	}
-	for h := lanes / 2; h > 0; h /= 2 {
-		for l := range h {
-			sums[l] += sums[l+h]
-		}
-	}
-	return sums[0]
+	return sumLanes(&sums)
 }
 
 // normGrad computes dx ← dx + rstd·(dy·gamma − mg − ((x−mean)·rstd)·mgx).
@@ -177,10 +172,43 @@ func (i isa) dot(x, y []float32) float32 {
 	for j := n; j < len(x); j++ {
 		sums[j%lanes] += float32(x[j] * y[j])
 	}
+	return sumLanes(&sums)
+}
+
+// dotWide returns Σ x·y in float64, where the products are exact: that of
+// element j goes to lane j mod 16, and the lanes are added by halves.
+func (i isa) dotWide(x, y []float32) float64 {
+	var sums [lanes]float64
+	n := i.whole(len(x))
+	if n > 0 {
+		dotWidePart(i, x[:n], y[:n], &sums)
+	}
+	for j := n; j < len(x); j++ {
+		sums[j%lanes] += float64(float64(x[j]) * float64(y[j]))
+	}
+	return sumLanes(&sums)
+}
+
+// sumLanes adds lanes by halves.
+func sumLanes[T float32 | float64](sums *[lanes]T) T {
 	for h := lanes / 2; h > 0; h /= 2 {
 		for l := range h {
 			sums[l] += sums[l+h]
 		}
 	}
 	return sums[0]
+}
+
+// rotate turns the pairs (x_j, y_j) by the angles whose cosines and sines are
+// given, or back for a sign of −1.
+func (i isa) rotate(x, y, cos, sin []float32, sign float32) {
+	n := i.whole(len(cos))
+	if n > 0 {
+		rotatePart(i, x[:n], y[:n], cos[:n], sin[:n], sign)
+	}
+	for j := n; j < len(cos); j++ {
+		a, b, c, d := x[j], y[j], cos[j], sin[j]*sign
+		x[j] = float32(a*c) - float32(b*d)
+		y[j] = float32(b*c) + float32(a*d)
+	}
 }

@@ -87,6 +87,22 @@ func dotPart(i isa, x, y []float32, sums *[lanes]float32) {
 	dotAVX2(len(x), &x[0], &y[0], &sums[0])
 }
 
+func dotWidePart(i isa, x, y []float32, sums *[lanes]float64) {
+	if i == avx512 {
+		dotWideAVX512(len(x), &x[0], &y[0], &sums[0])
+		return
+	}
+	dotWideAVX2(len(x), &x[0], &y[0], &sums[0])
+}
+
+func rotatePart(i isa, x, y, cos, sin []float32, sign float32) {
+	if i == avx512 {
+		rotateAVX512(len(x), &x[0], &y[0], &cos[0], &sin[0], sign)
+		return
+	}
+	rotateAVX2(len(x), &x[0], &y[0], &cos[0], &sin[0], sign)
+}
+
 func adamPart(i isa, p, g, m, v []float32, c *adamNumbers) {
 	if i == avx512 {
 		adamAVX512(len(p), &p[0], &g[0], &m[0], &v[0], &c.keep)

@@ -28,6 +28,10 @@ func scoreGradPart(isa, []float32, []float32, float32, float32, float32) { panic
 
 func dotPart(isa, []float32, []float32, *[lanes]float32) { panic("cpu: no assembly") }
 
+func dotWidePart(isa, []float32, []float32, *[lanes]float64) { panic("cpu: no assembly") }
+
+func rotatePart(isa, []float32, []float32, []float32, []float32, float32) { panic("cpu: no assembly") }
+
 func adamPart(isa, []float32, []float32, []float32, []float32, *adamNumbers) {
 	panic("cpu: no assembly")
 }

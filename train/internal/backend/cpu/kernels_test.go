@@ -54,6 +54,7 @@ func kernelResults(i isa, n int, odd bool) map[string][]uint32 {
 	kernel("gateGrad", i.gateGrad)
 	kernel("normalise", func(a, b, c, _ []float32) { i.normalise(a, b, c, 0.1, 0.7) })
 	kernel("normGrad", func(a, b, c, d []float32) { i.normGrad(a, b, c, d, 0.1, 0.7, 0.2, 0.3) })
+	kernel("rotate", func(a, b, c, d []float32) { i.rotate(a, b, c, d, -1) })
 	kernel("scoreGrad", func(a, b, _, _ []float32) { i.scoreGrad(a, b, 0.1, 0.7, 0.2) })
 	kernel("adam", func(a, b, c, d []float32) {
 		n := adamNumbers{0.999, 0.5, 0.1, 0.999, 0.001, 0.03, 1e-8, 1e-3}
@@ -61,6 +62,7 @@ func kernelResults(i isa, n int, odd bool) map[string][]uint32 {
 	})
 	all["most"] = bitsOf([]float32{i.most(a)})
 	all["dot"] = bitsOf([]float32{i.dot(a, b)})
+	all["dotWide"] = bitsOf([]float32{float32(i.dotWide(a, b))})
 	all["normSum"] = bitsOf([]float32{float32(i.normSum(a, b, c, 0.1, 0.7))})
 	return all
 }

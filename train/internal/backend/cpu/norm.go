@@ -9,24 +9,17 @@ import (
 // sums4 is the number of chains in which a row is summed.
 const sums4 = 4
 
-// moments returns Σx and Σx² in float64; the squares are exact there.
-func moments(x []float32) (sum, squares float64) {
-	var s, q [sums4]float64
-	n := len(x) / sums4 * sums4
-	for i := 0; i < n; i += sums4 {
-		for l, v := range x[i : i+sums4] {
-			w := float64(v)
-			s[l] += w
-			q[l] += w * w
-		}
+// sum returns Σx in float64.
+func sum(x []float32) float64 {
+	var s [sums4]float64
+	for i, v := range x {
+		s[i%sums4] += float64(v)
 	}
-	for l, v := range x[n:] {
-		w := float64(v)
-		s[l] += w
-		q[l] += w * w
-	}
-	return (s[0] + s[2]) + (s[1] + s[3]), (q[0] + q[2]) + (q[1] + q[3])
+	return (s[0] + s[2]) + (s[1] + s[3])
 }
+
+// sumSquares returns Σx² in float64.
+func sumSquares(x []float32) float64 { return best().dotWide(x, x) }
 
 // NormFwd normalises rows.
 func (b *Backend) NormFwd(y, stat, x backend.Mat, n backend.Norm) {
@@ -43,12 +36,11 @@ func (b *Backend) NormFwd(y, stat, x backend.Mat, n backend.Norm) {
 }
 
 func statistics(x []float32, n backend.Norm) (mean, rstd float32) {
-	sum, squares := moments(x)
 	size := float64(len(x))
 	if !n.Layer {
-		return 0, float32(1 / math.Sqrt(squares/size+float64(n.Eps)))
+		return 0, float32(1 / math.Sqrt(sumSquares(x)/size+float64(n.Eps)))
 	}
-	m := sum / size
+	m := sum(x) / size
 	var variance float64
 	for _, v := range x {
 		d := float64(v) - m

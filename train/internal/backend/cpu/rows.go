@@ -128,7 +128,7 @@ func (b *Backend) rowSquares(w backend.Mat, transposed bool) []float64 {
 	b.split(w.Rows, w.Cols, func(from, to int) {
 		buf := make([]float32, w.Cols)
 		for i := from; i < to; i++ {
-			_, sums[i] = moments(rowOf(w, i, buf))
+			sums[i] = sumSquares(rowOf(w, i, buf))
 		}
 	})
 	return sums

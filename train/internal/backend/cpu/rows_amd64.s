@@ -289,6 +289,70 @@ done:
 	VZEROUPPER
 	RET
 
+// func dotWideAVX512(n int, x *float32, y *float32, sums *float64)
+// Requires: AVX, AVX512F
+TEXT ·dotWideAVX512(SB), NOSPLIT, $0-32
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), DX
+	MOVQ    y+16(FP), BX
+	MOVQ    sums+24(FP), SI
+	VMOVUPD (SI), Z0
+	VMOVUPD 64(SI), Z1
+	XORQ    CX, CX
+
+loop:
+	CMPQ      CX, AX
+	JGE       done
+	VCVTPS2PD (DX)(CX*4), Z2
+	VCVTPS2PD (BX)(CX*4), Z3
+	VMULPD    Z2, Z3, Z3
+	VADDPD    Z3, Z0, Z0
+	VCVTPS2PD 32(DX)(CX*4), Z2
+	VCVTPS2PD 32(BX)(CX*4), Z3
+	VMULPD    Z2, Z3, Z3
+	VADDPD    Z3, Z1, Z1
+	ADDQ      $+16, CX
+	JMP       loop
+
+done:
+	VMOVUPD Z0, (SI)
+	VMOVUPD Z1, 64(SI)
+	VZEROUPPER
+	RET
+
+// func rotateAVX512(n int, x *float32, y *float32, cos *float32, sin *float32, sign float32)
+// Requires: AVX, AVX512F
+TEXT ·rotateAVX512(SB), NOSPLIT, $0-44
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), DX
+	MOVQ         y+16(FP), BX
+	MOVQ         cos+24(FP), SI
+	MOVQ         sin+32(FP), DI
+	VBROADCASTSS sign+40(FP), Z0
+	XORQ         CX, CX
+
+loop:
+	CMPQ    CX, AX
+	JGE     done
+	VMOVUPS (DX)(CX*4), Z1
+	VMOVUPS (BX)(CX*4), Z2
+	VMOVUPS (SI)(CX*4), Z3
+	VMULPS  (DI)(CX*4), Z0, Z4
+	VMULPS  Z4, Z2, Z5
+	VMULPS  Z3, Z1, Z6
+	VSUBPS  Z5, Z6, Z5
+	VMOVUPS Z5, (DX)(CX*4)
+	VMULPS  Z4, Z1, Z1
+	VMULPS  Z3, Z2, Z2
+	VADDPS  Z1, Z2, Z1
+	VMOVUPS Z1, (BX)(CX*4)
+	ADDQ    $+16, CX
+	JMP     loop
+
+done:
+	VZEROUPPER
+	RET
+
 // func adamAVX512(n int, p *float32, grad *float32, m *float32, v *float32, c *float32)
 // Requires: AVX, AVX512F
 TEXT ·adamAVX512(SB), NOSPLIT, $0-48
@@ -697,6 +761,94 @@ loop:
 done:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
+	VZEROUPPER
+	RET
+
+// func dotWideAVX2(n int, x *float32, y *float32, sums *float64)
+// Requires: AVX
+TEXT ·dotWideAVX2(SB), NOSPLIT, $0-32
+	MOVQ    n+0(FP), AX
+	MOVQ    x+8(FP), DX
+	MOVQ    y+16(FP), BX
+	MOVQ    sums+24(FP), SI
+	VMOVUPD (SI), Y0
+	VMOVUPD 32(SI), Y1
+	VMOVUPD 64(SI), Y2
+	VMOVUPD 96(SI), Y3
+	XORQ    CX, CX
+
+loop:
+	CMPQ      CX, AX
+	JGE       done
+	VCVTPS2PD (DX)(CX*4), Y4
+	VCVTPS2PD (BX)(CX*4), Y5
+	VMULPD    Y4, Y5, Y5
+	VADDPD    Y5, Y0, Y0
+	VCVTPS2PD 16(DX)(CX*4), Y4
+	VCVTPS2PD 16(BX)(CX*4), Y5
+	VMULPD    Y4, Y5, Y5
+	VADDPD    Y5, Y1, Y1
+	VCVTPS2PD 32(DX)(CX*4), Y4
+	VCVTPS2PD 32(BX)(CX*4), Y5
+	VMULPD    Y4, Y5, Y5
+	VADDPD    Y5, Y2, Y2
+	VCVTPS2PD 48(DX)(CX*4), Y4
+	VCVTPS2PD 48(BX)(CX*4), Y5
+	VMULPD    Y4, Y5, Y5
+	VADDPD    Y5, Y3, Y3
+	ADDQ      $+16, CX
+	JMP       loop
+
+done:
+	VMOVUPD Y0, (SI)
+	VMOVUPD Y1, 32(SI)
+	VMOVUPD Y2, 64(SI)
+	VMOVUPD Y3, 96(SI)
+	VZEROUPPER
+	RET
+
+// func rotateAVX2(n int, x *float32, y *float32, cos *float32, sin *float32, sign float32)
+// Requires: AVX
+TEXT ·rotateAVX2(SB), NOSPLIT, $0-44
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), DX
+	MOVQ         y+16(FP), BX
+	MOVQ         cos+24(FP), SI
+	MOVQ         sin+32(FP), DI
+	VBROADCASTSS sign+40(FP), Y0
+	XORQ         CX, CX
+
+loop:
+	CMPQ    CX, AX
+	JGE     done
+	VMOVUPS (DX)(CX*4), Y1
+	VMOVUPS (BX)(CX*4), Y2
+	VMOVUPS (SI)(CX*4), Y3
+	VMULPS  (DI)(CX*4), Y0, Y4
+	VMULPS  Y4, Y2, Y5
+	VMULPS  Y3, Y1, Y6
+	VSUBPS  Y5, Y6, Y5
+	VMOVUPS Y5, (DX)(CX*4)
+	VMULPS  Y4, Y1, Y1
+	VMULPS  Y3, Y2, Y2
+	VADDPS  Y1, Y2, Y1
+	VMOVUPS Y1, (BX)(CX*4)
+	VMOVUPS 32(DX)(CX*4), Y1
+	VMOVUPS 32(BX)(CX*4), Y2
+	VMOVUPS 32(SI)(CX*4), Y3
+	VMULPS  32(DI)(CX*4), Y0, Y4
+	VMULPS  Y4, Y2, Y5
+	VMULPS  Y3, Y1, Y6
+	VSUBPS  Y5, Y6, Y5
+	VMOVUPS Y5, 32(DX)(CX*4)
+	VMULPS  Y4, Y1, Y1
+	VMULPS  Y3, Y2, Y2
+	VADDPS  Y1, Y2, Y1
+	VMOVUPS Y1, 32(BX)(CX*4)
+	ADDQ    $+16, CX
+	JMP     loop
+
+done:
 	VZEROUPPER
 	RET
 

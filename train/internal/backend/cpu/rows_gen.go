@@ -78,6 +78,22 @@ func scoreGradAVX512(n int, x *float32, ds *float32, inverse float32, d float32,
 //go:noescape
 func dotAVX512(n int, x *float32, y *float32, lanes *float32)
 
+// dotWideAVX512 computes, for n a multiple of 16, every product rounded,
+//
+//	sums[i mod 16] += float64(x[i])*float64(y[i])
+//
+//go:noescape
+func dotWideAVX512(n int, x *float32, y *float32, sums *float64)
+
+// rotateAVX512 computes, for n a multiple of 16, every product rounded,
+//
+//	a, b, c, d = x[i], y[i], cos[i], sin[i]*sign
+//	x[i] = a*c - b*d
+//	y[i] = b*c + a*d
+//
+//go:noescape
+func rotateAVX512(n int, x *float32, y *float32, cos *float32, sin *float32, sign float32)
+
 // adamAVX512 computes, for n a multiple of 16, every product rounded,
 //
 //	keep, f, beta1, beta2, rest2, root, eps, step = c[0], … c[7]
@@ -162,6 +178,22 @@ func scoreGradAVX2(n int, x *float32, ds *float32, inverse float32, d float32, s
 //
 //go:noescape
 func dotAVX2(n int, x *float32, y *float32, lanes *float32)
+
+// dotWideAVX2 computes, for n a multiple of 16, every product rounded,
+//
+//	sums[i mod 16] += float64(x[i])*float64(y[i])
+//
+//go:noescape
+func dotWideAVX2(n int, x *float32, y *float32, sums *float64)
+
+// rotateAVX2 computes, for n a multiple of 16, every product rounded,
+//
+//	a, b, c, d = x[i], y[i], cos[i], sin[i]*sign
+//	x[i] = a*c - b*d
+//	y[i] = b*c + a*d
+//
+//go:noescape
+func rotateAVX2(n int, x *float32, y *float32, cos *float32, sin *float32, sign float32)
 
 // adamAVX2 computes, for n a multiple of 16, every product rounded,
 //

@@ -34,15 +34,14 @@ func crossEntropyRow(x []float32, target int, scale, smoothing float32, grad boo
 	hit, n := float64(x[target]), float64(len(x))
 	mean := 0.0
 	if smoothing != 0 {
-		sum, _ := moments(x)
-		mean = sum / n
+		mean = sum(x) / n
 	}
-	sum := linalg.ExpSum(x, x, 1, top)
-	logSum := float64(top) + math.Log(float64(sum))
+	all := linalg.ExpSum(x, x, 1, top)
+	logSum := float64(top) + math.Log(float64(all))
 	e := float64(smoothing)
 	loss := logSum - float64((1-e)*hit) - float64(e*mean)
 	if grad {
-		k.scale(x, scale/sum)
+		k.scale(x, scale/all)
 		if smoothing != 0 {
 			each := float32(float64(scale) * e / n)
 			for j := range x {
@@ -60,7 +59,7 @@ func (b *Backend) SumSq(x backend.Mat) (total float64) {
 	sums := make([]float64, x.Rows)
 	b.split(x.Rows, x.Cols, func(from, to int) {
 		for i := from; i < to; i++ {
-			_, sums[i] = moments(xm.row(i))
+			sums[i] = sumSquares(xm.row(i))
 		}
 	})
 	for _, s := range sums {
