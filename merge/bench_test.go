@@ -10,6 +10,7 @@ import (
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // BenchmarkFill measures the computation alone, one goroutine, values in
@@ -150,7 +151,7 @@ func BenchmarkMerge(b *testing.B) {
 		factors = append(factors, named(name+".lora_A.weight", values(r, dtype.F32, 0.02, rank, n)), named(name+".lora_B.weight", values(r, dtype.F32, 0.001, n, rank)))
 	}
 	base := filepath.Join(dir, "base.safetensors")
-	writeTensors(b, base, weights...)
+	fixture.Write(b, base, weights...)
 	a := writeAdapter(b, map[string]any{"r": rank}, factors...)
 	info, err := os.Stat(base)
 	if err != nil {
