@@ -599,6 +599,10 @@ class Adapter:
                 if not any(v):
                     f.warn(rule)
 
+    def adds_bias(self, m):
+        bias = m["parts"].get("lora_B.bias")
+        return bias is not None and any(self.file.values(bias))
+
     def token(self, path, name):
         t = self.c.get("trainable_token_indices")
         if isinstance(t, dict):
@@ -705,8 +709,9 @@ class Additions:
         lines = "".join(f"{t[n]['sha256']} {t[n]['dtype']} {'x'.join(map(str, t[n]['shape'])) or '-'} {n}\n" for n in sorted(t, key=str.encode))
         if mark != "sha256:" + hashlib.sha256(lines.encode()).hexdigest():
             raise Broken("LT006")
-        want = {p + ".weight" for p in self.a.modules} | {p + ".bias" for p, m in self.a.modules.items() if "lora_B.bias" in m["parts"]}
-        if set(t) != want:
+        biased = {p + ".bias": self.a.adds_bias(m) for p, m in self.a.modules.items() if "lora_B.bias" in m["parts"]}
+        want = {p + ".weight" for p in self.a.modules} | {name for name, adds in biased.items() if adds}
+        if set(t) - biased.keys() != want - biased.keys() or not set(t) >= want:
             self.a.f.warn("LT012")
         return t
 
@@ -783,7 +788,7 @@ def against(a, path):
         a.f.warn("AD029")
     for p, m in a.modules.items():
         name = resolve(base, p + ".weight")
-        if name and "lora_B.bias" in m["parts"] and not resolve(base, p + ".bias"):
+        if name and a.adds_bias(m) and not resolve(base, p + ".bias"):
             a.f.refuse("AD028")
         if not name:
             if tied and p in on_head:

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // A Tensor is a named block of an adapter file. Bytes is a view of the mapped
@@ -46,4 +47,22 @@ func (t Tensor) Float64s() []float64 {
 	values := make([]float64, t.Elements())
 	t.DType.Decode64(values, t.Bytes)
 	return values
+}
+
+// Zero reports whether every value is zero. It fails if the file is cut off.
+func (t Tensor) Zero() (zero bool, err error) {
+	zero = true
+	err = mmap.Guard(func() {
+		var values [512]float64
+		width := t.DType.Bits() / 8
+		for block := range slices.Chunk(t.Bytes, len(values)*width) {
+			n := len(block) / width
+			t.DType.Decode64(values[:n], block)
+			if slices.ContainsFunc(values[:n], func(x float64) bool { return x != 0 }) { // NaN too
+				zero = false
+				return
+			}
+		}
+	})
+	return zero, err
 }
