@@ -74,14 +74,14 @@ func (d *dora) gather() {
 	}
 }
 
-// nameOf is the name of the tensor that has the magnitude of an output.
-func (d *dora) nameOf(out int) string {
-	for _, g := range d.magnitudes {
-		if index(g.to, out) >= 0 {
-			return g.tensor.Name
+// tensorOf is the tensor that has the magnitude of an output that has one.
+func (d *dora) tensorOf(out int) *adapter.Tensor {
+	for i := range d.magnitudes {
+		if index(d.magnitudes[i].to, out) >= 0 {
+			return &d.magnitudes[i].tensor
 		}
 	}
-	return ""
+	return nil
 }
 
 // leaves reports whether an output has no magnitude.
@@ -134,8 +134,11 @@ func (d *dora) norms(ch *change) error {
 			continue
 		}
 		norm := math.Sqrt(sums.sum[i] + sums.rest[i])
-		if !finite(m) || !finite(norm) || norm == 0 {
-			return &rule.Error{File: "", Tensor: d.nameOf(i), Rule: "AD045", Err: fmt.Errorf("magnitude %v of output %d beside norm %v", m, i, norm)}
+		if !finite(m) {
+			return notFinite(*d.tensorOf(i))
+		}
+		if !finite(norm) || norm == 0 {
+			return &rule.Error{File: "", Tensor: d.tensorOf(i).Name, Rule: "AD045", Err: fmt.Errorf("magnitude %v of output %d beside norm %v", m, i, norm)}
 		}
 		d.gain[i] = m / norm
 		d.error[i] = 0x1p-50 + 2*math.Sqrt(inputs)*worst[i]/norm

@@ -48,34 +48,17 @@ func (s Stats) Kept() float64 {
 	return s.Dot / s.SumD2
 }
 
-func notFinite(t adapter.Tensor) error {
-	first, count := countNotFinite(t)
+// notFinite is the error about a factor that is not finite.
+func notFinite(t adapter.Tensor) *rule.Error {
+	first, count := t.DType.NotFinite(t.Bytes)
 	return &rule.Error{Tensor: t.Name, Rule: "AD017", Err: fmt.Errorf("%d of %d values are NaN or infinite, the first at index %d", count, t.Elements(), first),
 		Hint: "the training diverged; use an earlier checkpoint of the adapter"}
 }
 
 // allFinite reports whether a tensor has no NaN and no infinity.
 func allFinite(t adapter.Tensor) bool {
-	_, count := countNotFinite(t)
-	return count == 0
-}
-
-// countNotFinite returns where the first NaN or infinity is and how many there
-// are.
-func countNotFinite(t adapter.Tensor) (first, count int) {
-	var x [1]float64
-	width := t.DType.Bits() / 8
-	for i := range t.Elements() {
-		t.DType.Decode64(x[:], t.Bytes[i*width:(i+1)*width])
-		if finite(x[0]) {
-			continue
-		}
-		if count == 0 {
-			first = i
-		}
-		count++
-	}
-	return first, count
+	special, _ := t.DType.Inspect(t.Bytes)
+	return !special
 }
 
 func overflow(ch *change, row, col int, w float64) error {

@@ -527,6 +527,9 @@ class Adapter:
         if not self.tokens and (any(rows.values()) if isinstance(rows, dict) else rows):
             raise Broken("AD046")
         self.lint()
+        replaced = [name for _, name in self.others] + list(self.tokens.values())
+        if deep and any(not math.isfinite(x) for t in replaced if self.file.tensors[t][0] in FLOATS for x in self.file.values(t)):
+            f.warn("AD017")
         Additions(self)
 
     def shape(self, name):
@@ -598,6 +601,8 @@ class Adapter:
                     raise Broken("AD017")
                 if not any(v):
                     f.warn(rule)
+            if any(not math.isfinite(x) for part in ("lora_magnitude_vector", "lora_B.bias") if part in parts for x in self.file.values(parts[part])):
+                raise Broken("AD017")
 
     def adds_bias(self, m):
         bias = m["parts"].get("lora_B.bias")

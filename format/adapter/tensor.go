@@ -51,18 +51,9 @@ func (t Tensor) Float64s() []float64 {
 
 // Zero reports whether every value is zero. It fails if the file is cut off.
 func (t Tensor) Zero() (zero bool, err error) {
-	zero = true
 	err = mmap.Guard(func() {
-		var values [512]float64
-		width := t.DType.Bits() / 8
-		for block := range slices.Chunk(t.Bytes, len(values)*width) {
-			n := len(block) / width
-			t.DType.Decode64(values[:n], block)
-			if slices.ContainsFunc(values[:n], func(x float64) bool { return x != 0 }) { // NaN too
-				zero = false
-				return
-			}
-		}
+		_, nonZero := t.DType.Inspect(t.Bytes)
+		zero = !nonZero
 	})
 	return zero, err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // assemble makes the adapter of the composed modules and what goes with them.
@@ -131,6 +132,9 @@ func (c *composition) addReplacements(out *adapter.Adapter, w Weighted) error {
 		}
 		if !found {
 			out.Replacements = append(out.Replacements, r)
+			if err := c.suspect(w, r.Value); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -149,12 +153,31 @@ func (c *composition) addTokens(out *adapter.Adapter, w Weighted) error {
 	}
 	if w.Weight == 1 {
 		for _, t := range w.Tokens {
-			if !c.skipped(t.Path) {
-				out.Tokens = append(out.Tokens, t)
+			if c.skipped(t.Path) {
+				continue
+			}
+			out.Tokens = append(out.Tokens, t)
+			if err := c.suspect(w, t.Rows); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// suspect warns of a tensor that is carried over although it has values that
+// are not finite, as merge does (AD017).
+func (c *composition) suspect(w Weighted, t adapter.Tensor) error {
+	if !t.DType.Float() {
+		return nil
+	}
+	return mmap.Guard(func() {
+		if first, count := t.DType.NotFinite(t.Bytes); count > 0 {
+			e := rule.Error{File: w.Source, Tensor: t.Name, Rule: "AD017", Milder: rule.Warning,
+				Err: fmt.Errorf("%d of %d values are NaN or infinite, the first at index %d", count, t.Elements(), first)}
+			c.report.Warnings = append(c.report.Warnings, e.Error())
+		}
+	})
 }
 
 // evenBiases gives every module a bias if one has it: PEFT's config has one

@@ -365,6 +365,22 @@ func TestBiases(t *testing.T) {
 	}
 }
 
+// TestNotFiniteReplacements are carried over, and it is said.
+func TestNotFiniteReplacements(t *testing.T) {
+	a := makeAdapter(24, dtype.F32, spec{name: "q", out: 8, in: 6, rank: 2, alpha: 4})
+	bad := func(name string, x float64) adapter.Tensor {
+		v := adapter.NewTensor(dtype.BF16, []int{1, 6}, []float64{1, x, 2, x, 3, 4})
+		v.Name = name
+		return v
+	}
+	a.Replacements = []adapter.Replacement{{Name: "score.weight", Value: bad("score", math.NaN())}, {Name: "head.weight", Value: bad("head", 0)}}
+	a.Tokens = []adapter.TokenRows{{Path: "tok", Indices: []int{4}, Rows: bad("tok", math.Inf(-1))}}
+	_, report := compose(t, Options{Method: Cat}, Weighted{a, 1})
+	if w := strings.Join(report.Warnings, "\n"); len(report.Warnings) != 2 || !strings.Contains(w, `adapter: tensor "score": 2 of 6 values`) || !strings.Contains(w, `adapter: tensor "tok": 2 of 6 values`) {
+		t.Errorf("warnings %q", report.Warnings)
+	}
+}
+
 // TestTransposedFlags: adapters that differ in fan_in_fan_out are composed, and
 // it is said.
 func TestTransposedFlags(t *testing.T) {
