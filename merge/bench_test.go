@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -45,7 +46,7 @@ func benchmarkFill(b *testing.B, d dtype.DType, rank int, random bool) {
 		ch.random = newRoundingKey(1, "w")
 	}
 	wr := &writer{}
-	k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
+	k := newWorker(wr, new(atomic.Bool))
 	dst := make([]byte, len(w.Data))
 	var s Stats
 	b.SetBytes(int64(len(dst)))
@@ -95,7 +96,7 @@ func BenchmarkRecord(b *testing.B) {
 				b.Run(fmt.Sprintf("%v/%v/%g", d, random, relative), func(b *testing.B) {
 					ch := benchmarkChange(d, relative, random)
 					wr := &writer{}
-					k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
+					k := newWorker(wr, new(atomic.Bool))
 					dst := make([]byte, len(ch.source))
 					b.SetBytes(int64(len(dst)))
 					var f *fragment
@@ -120,7 +121,7 @@ func BenchmarkRestore(b *testing.B) {
 			b.Run(fmt.Sprintf("%v/%v", d, random), func(b *testing.B) {
 				ch := benchmarkChange(d, 1e-2, random)
 				wr := &writer{}
-				k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
+				k := newWorker(wr, new(atomic.Bool))
 				merged, restored := make([]byte, len(ch.source)), make([]byte, len(ch.source))
 				if _, err := fillRecorded(k, merged, ch); err != nil {
 					b.Fatal(err)

@@ -1,8 +1,10 @@
 package merge
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,7 +18,7 @@ import (
 )
 
 // sumPieces sums up the pieces of a mapped file on all processors.
-func sumPieces(sums []record.Sum, file []byte) error {
+func sumPieces(ctx context.Context, sums []record.Sum, file []byte) error {
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	var once sync.Once
@@ -24,7 +26,7 @@ func sumPieces(sums []record.Sum, file []byte) error {
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			err := mmap.Guard(func() {
-				for i := int(next.Add(1)) - 1; i < len(sums); i = int(next.Add(1)) - 1 {
+				for i := int(next.Add(1)) - 1; i < len(sums) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
 					sums[i] = record.SumPiece(pieceOf(file, i))
 				}
 			})
@@ -34,7 +36,7 @@ func sumPieces(sums []record.Sum, file []byte) error {
 		})
 	}
 	workers.Wait()
-	return fault
+	return errors.Join(fault, context.Cause(ctx))
 }
 
 // adapterFiles returns the files that make an adapter, with their digests: the

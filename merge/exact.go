@@ -3,6 +3,7 @@ package merge
 import (
 	"math"
 	"math/big"
+	"sync/atomic"
 
 	"github.com/loratool/loratool/format/dtype"
 )
@@ -13,6 +14,7 @@ type exact struct {
 	sum, product, x, y big.Float
 	pair               [2]float64
 	low, high          [8]byte
+	stop               *atomic.Bool // the computer's
 }
 
 // bits of a big.Float that holds every sum the engine can meet: factors and

@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -28,7 +29,7 @@ const SidecarName = "loratool.json"
 const ArithmeticVersion = "exact-1"
 
 // writeOthers writes the files of the folder that are not weights.
-func (p *Plan) writeOthers(d *publish.Dir, r *Report) error {
+func (p *Plan) writeOthers(ctx context.Context, d *publish.Dir, r *Report) error {
 	files, left, err := p.base.OtherFiles()
 	if err != nil {
 		return err
@@ -45,7 +46,7 @@ func (p *Plan) writeOthers(d *publish.Dir, r *Report) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 			return err
 		}
-		if _, err := publish.CopyFile(path, filepath.Join(p.base.Dir(), filepath.FromSlash(name))); err != nil {
+		if _, err := publish.CopyFileContext(ctx, path, filepath.Join(p.base.Dir(), filepath.FromSlash(name)), nil); err != nil {
 			return err
 		}
 	}

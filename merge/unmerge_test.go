@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/loratool/loratool/format/checkpoint"
@@ -259,7 +260,7 @@ func TestRecordSize(t *testing.T) {
 		for _, random := range []bool{false, true} {
 			ch := benchmarkChange(c.dtype, c.relative, random)
 			wr := &writer{}
-			k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
+			k := newWorker(wr, new(atomic.Bool))
 			f, err := fillRecorded(k, make([]byte, len(ch.source)), ch)
 			if err != nil {
 				t.Fatal(err)

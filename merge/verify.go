@@ -264,11 +264,12 @@ func (x *verified) jobs() (jobs []verifyJob) {
 func (v *verifier) each(ctx context.Context, jobs []verifyJob, do func(k *worker, j verifyJob) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	stop := stopWith(ctx)
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range min(2*runtime.GOMAXPROCS(0), len(jobs)) {
 		workers.Go(func() {
-			k := &worker{w: v.w, c32: newComputer32(&v.w.layouts32), c64: newComputer64(&v.w.layouts64)}
+			k := newWorker(v.w, stop)
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= len(jobs) {

@@ -206,7 +206,7 @@ func (p *Plan) writeFile(ctx context.Context, out string, r *Report, rec *record
 	if err := p.base.Unchanged(); err != nil {
 		return err
 	}
-	return p.commit(f, rec, r)
+	return p.commit(ctx, f, rec, r)
 }
 
 // recordFile writes file i of the plan under the eyes of the record, if there
@@ -226,9 +226,9 @@ func (p *Plan) recordFile(rec *recorder, i int, w *writer, write func() (map[*ch
 
 // commit publishes the record and then the output: an output without its
 // record could not be undone.
-func (p *Plan) commit(out interface{ Commit() error }, rec *recorder, r *Report) error {
+func (p *Plan) commit(ctx context.Context, out interface{ Commit() error }, rec *recorder, r *Report) error {
 	if rec != nil {
-		size, err := rec.commit()
+		size, err := rec.commit(ctx)
 		if err != nil {
 			return err
 		}
@@ -282,7 +282,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 				r.Files[i].How = "cloned"
 			}
 			if rec != nil {
-				if err := rec.clone(i, f.name); err != nil {
+				if err := rec.clone(ctx, i, f.name); err != nil {
 					return err
 				}
 			}
@@ -292,7 +292,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 			return publish.Explain(err, filepath.Dir(out), r.Bytes)
 		}
 	}
-	if err := p.writeOthers(d, r); err != nil {
+	if err := p.writeOthers(ctx, d, r); err != nil {
 		return err
 	}
 	if rec != nil {
@@ -306,7 +306,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	return p.commit(d, rec, r)
+	return p.commit(ctx, d, rec, r)
 }
 
 func (p *Plan) copyShard(ctx context.Context, d *publish.Dir, f outFile) (cloned bool, err error) {
