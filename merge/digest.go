@@ -47,7 +47,10 @@ func adapterFiles(source string) (files []record.File, err error) {
 		return nil, err
 	}
 	paths := []string{source, filepath.Join(filepath.Dir(source), dialect.ConfigName)}
-	if info.IsDir() {
+	switch {
+	case info.IsDir() && dialect.IsTrained(source):
+		paths = []string{filepath.Join(source, dialect.TrainedWeightsName), filepath.Join(source, dialect.TrainedConfigName)}
+	case info.IsDir():
 		paths = []string{filepath.Join(source, dialect.WeightsName), filepath.Join(source, dialect.ConfigName)}
 	}
 	for i, path := range paths {

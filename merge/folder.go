@@ -2,13 +2,8 @@ package merge
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,7 +11,6 @@ import (
 	"strconv"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/strictjson"
 )
@@ -212,11 +206,11 @@ func (p *Plan) writeSidecar(d *publish.Dir) error {
 		s.Rounding, s.Seed = "stochastic", &p.options.Seed
 	}
 	for _, a := range p.adapters {
-		digest, err := digestOf(a.Source)
+		files, err := adapterFiles(a.Source)
 		if err != nil {
 			return err
 		}
-		s.Adapters = append(s.Adapters, sidecarAdapter{Name: filepath.Base(a.Source), Weight: a.Weight, SHA256: digest})
+		s.Adapters = append(s.Adapters, sidecarAdapter{Name: filepath.Base(a.Source), Weight: a.Weight, SHA256: files[0].SHA256})
 	}
 	for _, ch := range p.changes {
 		s.Changed = append(s.Changed, ch.out.Name)
@@ -226,25 +220,4 @@ func (p *Plan) writeSidecar(d *publish.Dir) error {
 		return err
 	}
 	return writeSmall(d, SidecarName, append(data, '\n'))
-}
-
-// digestOf returns the SHA-256 of an adapter's weights file.
-func digestOf(source string) (string, error) {
-	if info, err := os.Stat(source); err == nil && info.IsDir() {
-		folder := source
-		source = filepath.Join(folder, dialect.WeightsName)
-		if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
-			source = filepath.Join(folder, dialect.TrainedWeightsName)
-		}
-	}
-	f, err := os.Open(source)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
@@ -23,7 +24,7 @@ import (
 func openWeighted(t testing.TB, paths ...string) (ws []Weighted) {
 	t.Helper()
 	for i, path := range paths {
-		a, err := dialect.OpenPEFT(path)
+		a, err := dialect.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,6 +163,41 @@ func TestUnmergeRestoresEveryBit(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestUnmergeTrained: the record of what another method than LoRA trained names
+// the files of that, and gives the base back.
+func TestUnmergeTrained(t *testing.T) {
+	r := rand.New(rand.NewPCG(35, 35))
+	base := filepath.Join(t.TempDir(), "base.safetensors")
+	fixture.Write(t, base, named("x.weight", values(r, dtype.BF16, 0.02, 8, 6)), named("x.bias", values(r, dtype.BF16, 0.02, 8)))
+	v := values(r, dtype.F32, 0.1, 8)
+	a := filepath.Join(t.TempDir(), "bitfit")
+	trained := &dialect.Trained{Method: "bitfit", Tensors: []adapter.Tensor{{Name: "x.bias", DType: v.DType, Shape: v.Shape, Bytes: v.Data}}}
+	if err := dialect.WriteTrained(a, trained, dialect.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	roundTrip(t, Options{}, base, a)
+}
+
+// TestWriteAgain: a plan that is written twice says the same of both.
+func TestWriteAgain(t *testing.T) {
+	base := golden("linear", "base")
+	p, err := NewPlan(fixture.Open(t, base), openWeighted(t, golden("linear", "adapter")), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var totals [2]TensorReport
+	for i := range totals {
+		r, err := p.Write(context.Background(), filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		totals[i] = r.Total
+	}
+	if fmt.Sprint(totals[0]) != fmt.Sprint(totals[1]) || totals[0].Changed == 0 {
+		t.Errorf("total %+v, then %+v", totals[0], totals[1])
 	}
 }
 

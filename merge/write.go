@@ -26,7 +26,7 @@ func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
 		return nil, err
 	}
 	r := p.Report()
-	r.Planned, r.Output = false, out
+	r.Planned, r.Output, p.total = false, out, Stats{}
 	if err := p.suspect(ctx, r); err != nil {
 		return nil, err
 	}
