@@ -17,6 +17,11 @@ import (
 	"github.com/loratool/loratool/internal/mmap"
 )
 
+// pieceOf returns piece i of a file.
+func pieceOf(file []byte, i int) []byte {
+	return file[i*record.PieceBytes : min((i+1)*record.PieceBytes, len(file))]
+}
+
 // sumPieces sums up the pieces of a mapped file on all processors.
 func sumPieces(ctx context.Context, sums []record.Sum, file []byte) error {
 	var next atomic.Int64

@@ -11,8 +11,8 @@ import (
 	"github.com/loratool/loratool/format/rule"
 )
 
-// dora is the magnitudes of the modules whose weights a tensor holds (Liu et al. 2024, equation 5; PEFT's
-// DoraLinearLayer):
+// dora is the magnitudes of the modules whose weights a tensor holds (Liu et
+// al. 2024, equation 5; PEFT's DoraLinearLayer):
 //
 //	W' = g ⊙ (W + ΔW),  g = m / ‖W + ΔW‖
 //

@@ -17,8 +17,8 @@ type exact struct {
 	stop               *atomic.Bool // the computer's
 }
 
-// bits of a big.Float that holds every sum the engine can meet: factors and
-// coefficient in float64 span exponents from −3·1074 to 3·1024, and the
+// exactBits is the precision of a big.Float that holds every sum the engine can
+// meet: factors and coefficient in float64 span exponents from −3·1074 to 3·1024, and the
 // products have 159 significant bits.
 const exactBits = 3*(1074+1024) + 256
 

@@ -164,10 +164,6 @@ func (f *fileRecorder) chunk(start int64, length int, fragments []*fragment) err
 	}
 }
 
-func pieceOf(file []byte, i int) []byte {
-	return file[i*record.PieceBytes : min((i+1)*record.PieceBytes, len(file))]
-}
-
 // finish completes the file.
 func (f *fileRecorder) finish(name string, size int64) error {
 	if err := f.closeTensor(); err != nil {

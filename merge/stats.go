@@ -1,11 +1,8 @@
 package merge
 
 import (
-	"fmt"
 	"math"
 
-	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/linalg"
 )
 
@@ -46,23 +43,4 @@ func (s Stats) Kept() float64 {
 		return 1
 	}
 	return s.Dot / s.SumD2
-}
-
-// notFinite is the error about a factor that is not finite.
-func notFinite(t adapter.Tensor) *rule.Error {
-	first, count := t.DType.NotFinite(t.Bytes)
-	return &rule.Error{Tensor: t.Name, Rule: "AD017", Err: fmt.Errorf("%d of %d values are NaN or infinite, the first at index %d", count, t.Elements(), first),
-		Hint: "the training diverged; use an earlier checkpoint of the adapter"}
-}
-
-// allFinite reports whether a tensor has no NaN and no infinity.
-func allFinite(t adapter.Tensor) bool {
-	special, _ := t.DType.Inspect(t.Bytes)
-	return !special
-}
-
-func overflow(ch *change, row, col int, w float64) error {
-	return &rule.Error{Tensor: ch.out.Name, Rule: "AD045",
-		Err:  fmt.Errorf("merged value at [%d %d] is not finite in %v (base value %g)", row, col, ch.out.DType, w),
-		Hint: "check the adapter's scaling, or write a wider dtype with --dtype"}
 }

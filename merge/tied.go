@@ -25,8 +25,8 @@ func (ts *targets) pair() (adapter.Tied, bool) {
 
 // tie looks at a tied pair of which the adapters change one side: PEFT's
 // forward pass uses the other side unchanged, so the output stores both and
-// says in its config that they are not tied (peft.md section 3.3). Where both
-// sides change alike, the pair stays tied.
+// says in its config that they are not tied. Where both sides change alike, the
+// pair stays tied.
 func (ts *targets) tie() error {
 	pair, ok := ts.pair()
 	if !ok {

@@ -163,7 +163,7 @@ type verified struct {
 	bytes  []byte  // of the checkpoint
 	lock   sync.Mutex
 	first  comparison
-	other  comparison // with stochastic rounding
+	other  comparison // with stochastic rounding; in the end, with another weight
 }
 
 // collect lists the tensors that a merge would write.
@@ -218,7 +218,7 @@ func (v *verifier) addSeeded(p *Plan) {
 // verifyElements is how many elements one worker compares at once.
 const verifyElements = 1 << 20
 
-// A piece of work is a run of bytes of a tensor.
+// A verifyJob is a run of a tensor that one worker compares.
 type verifyJob struct {
 	x           *verified
 	first, last int // elements; of a copied tensor, bytes

@@ -2,16 +2,11 @@ package merge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
-	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/binding"
-	"github.com/loratool/loratool/format/rule"
-	"github.com/loratool/loratool/internal/mmap"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/text"
 )
@@ -59,69 +54,6 @@ func (p *Plan) checkBindings(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// suspect warns of values that take the place of the base's and are not
-// finite. In a factor they are an error, here they may be meant (AD017).
-func (p *Plan) suspect(ctx context.Context, r *Report) error {
-	for _, name := range p.targets.names {
-		t := p.targets.byName[name]
-		if t.replace != nil {
-			if err := r.suspect(ctx, t.replace.by, t.replace.Value); err != nil {
-				return err
-			}
-		}
-		for _, rows := range t.rows {
-			if err := r.suspect(ctx, rows.by, rows.Rows); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// suspectBytes is how much is looked at before the context is, a multiple of
-// every element.
-const suspectBytes = 8 << 20
-
-func (r *Report) suspect(ctx context.Context, by *Weighted, t adapter.Tensor) error {
-	if !t.DType.Float() {
-		return nil
-	}
-	return errors.Join(mmap.Guard(func() {
-		for block := range slices.Chunk(t.Bytes, suspectBytes) {
-			if ctx.Err() != nil {
-				return
-			}
-			if special, _ := t.DType.Inspect(block); special {
-				e := notFinite(t)
-				e.File, e.Milder = by.Source, rule.Warning
-				r.Warnings = append(r.Warnings, e.Error())
-				return
-			}
-		}
-	}), context.Cause(ctx))
-}
-
-// blame names the adapter in an error about one of its factors, which is found
-// where only tensors are known.
-func (p *Plan) blame(err error) error {
-	e, ok := errors.AsType[*rule.Error](err)
-	if !ok || e.File != "" || e.Rule != "AD017" {
-		return err
-	}
-	for _, a := range p.adapters {
-		for _, m := range a.Modules {
-			for _, t := range []*adapter.Tensor{&m.A, &m.B, m.Bias, m.Magnitude} {
-				// Adapters of the same modules have the same names.
-				if t != nil && t.Name == e.Tensor && mmap.Guard(func() { ok = allFinite(*t) }) == nil && !ok {
-					e.File = a.Source
-					return err
-				}
-			}
-		}
-	}
-	return err
 }
 
 // Check refuses an output that is an input, exists, or does not fit on its

@@ -118,7 +118,7 @@ type worker struct {
 
 	sides     []side      // of the chunk in work
 	fragments []*fragment // of the chunk in work
-	scratch   []byte      // the beginning of a block before the chunk
+	scratch   []byte      // for elements that are computed and not written
 }
 
 func newWorker(w *writer, stop *atomic.Bool) *worker {

@@ -294,7 +294,7 @@ func (c *computer[T]) account(out []byte, w, d []T, row, col int, s *Stats) erro
 	merged := c.lo[:len(d)]
 	decode(c.change.out.DType, merged, out)
 	u := c.update(w, merged, d)
-	if sum := u.W2 + u.Dot + u.D2; math.IsNaN(sum) || math.IsInf(sum, 0) {
+	if !finite(u.W2 + u.Dot + u.D2) {
 		if err := c.keepNonFinite(out, w, merged, row, col); err != nil {
 			return err
 		}
@@ -310,14 +310,13 @@ func (c *computer[T]) keepNonFinite(out []byte, w, merged []T, row, col int) err
 	inWidth, width := ch.in.Bits()/8, ch.out.DType.Bits()/8
 	base := ((c.plane*ch.rows+row)*ch.cols + col) * inWidth
 	for j := range w {
-		finite := !math.IsNaN(float64(w[j])) && !math.IsInf(float64(w[j]), 0)
-		mergedFinite := !math.IsNaN(float64(merged[j])) && !math.IsInf(float64(merged[j]), 0)
 		switch {
-		case finite && !mergedFinite:
+		case finite(w[j]) && !finite(merged[j]):
 			return overflow(ch, row, col+j, float64(w[j]))
-		case !finite && ch.in == ch.out.DType:
+		case finite(w[j]):
+		case ch.in == ch.out.DType:
 			copy(out[j*width:(j+1)*width], ch.source[base+j*inWidth:])
-		case !finite:
+		default:
 			encode(ch.out.DType, out[j*width:(j+1)*width], w[j:j+1])
 		}
 	}
@@ -328,7 +327,7 @@ func (c *computer[T]) keepNonFinite(out []byte, w, merged []T, row, col int) err
 func slowUpdate[T linalg.Float](w, merged, d []T) (u linalg.Sums) {
 	for j := range w {
 		x, y, z := float64(w[j]), float64(merged[j]), float64(d[j])
-		if math.IsNaN(x) || math.IsInf(x, 0) {
+		if !finite(x) {
 			continue
 		}
 		u.W2 += float64(x * x)
