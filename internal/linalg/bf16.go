@@ -26,11 +26,13 @@ func (m BF16) check() {
 }
 
 // A BF16Term is one product of [ProductsBF16]: C ← A·op(B), or C ← C + A·op(B)
-// with Add; op transposes if TB says so.
+// with Add; op transposes if TB says so. Then C ← C + U·V in float32, as in
+// [Term].
 type BF16Term struct {
 	C       Mat[float32]
 	B       BF16
 	TB, Add bool
+	U, V    Mat[float32]
 }
 
 // ProductsBF16 is [Products] for right-hand factors of bfloat16 values. A has
@@ -67,9 +69,11 @@ func ProductsBF16(workers int, a Mat[float32], terms ...BF16Term) {
 func productsBF16(i isa, workers int, a Mat[float32], terms []BF16Term) {
 	all := make([]Term[float32], len(terms))
 	for n, t := range terms {
-		all[n] = Term[float32]{C: t.C, B: t.B.factor(i, t.TB), Add: t.Add}
+		all[n] = Term[float32]{C: t.C, B: t.B.factor(i, t.TB), Add: t.Add, U: t.U, V: t.V}
 	}
-	products(i, workers, rounded(i, a), all)
+	l := newLeft(i, workers, rounded(i, a))
+	defer l.Close()
+	l.Products(all...)
 }
 
 // depth returns the inner dimension k as i's kernels count it: in pairs, or

@@ -160,7 +160,7 @@ func testProductsBF16(t *testing.T, i isa) {
 				}
 				b.Data = b.Data[:len(b.Data)-padding] // of an odd length, too
 				got, want := output[float32](s.m, s.n)
-				term := BF16Term{got, b, tb, n%2 == 0}
+				term := BF16Term{C: got, B: b, TB: tb, Add: n%2 == 0}
 				productsBF16(i, 1+padding, a, []BF16Term{term})
 				referenceBF16(want, rounded, term)
 				sameBits(t, fmt.Sprint(s, padding, tb), got.Data, want.Data)
@@ -177,8 +177,8 @@ func testProductsBF16Unaligned(t *testing.T, i isa) {
 	b.Data = append(make([]byte, 1, len(b.Data)+1), b.Data...)[1:]
 	for _, tb := range []bool{false, true} {
 		got, want := output[float32](7, 50)
-		productsBF16(i, 1, rounded.floats(1), []BF16Term{{got, b, tb, false}})
-		referenceBF16(want, rounded, BF16Term{want, b, tb, false})
+		productsBF16(i, 1, rounded.floats(1), []BF16Term{{C: got, B: b, TB: tb}})
+		referenceBF16(want, rounded, BF16Term{C: want, B: b, TB: tb})
 		sameBits(t, fmt.Sprint(tb), got.Data, want.Data)
 	}
 }
@@ -204,8 +204,8 @@ func testFlush(t *testing.T, i isa) {
 			got.Data[j] = nearSmallest(r)
 		}
 		copy(want.Data, got.Data)
-		productsBF16(i, 1, a.floats(0), []BF16Term{{got, b, false, true}})
-		referenceBF16(want, a, BF16Term{want, b, false, true})
+		productsBF16(i, 1, a.floats(0), []BF16Term{{C: got, B: b, Add: true}})
+		referenceBF16(want, a, BF16Term{C: want, B: b, Add: true})
 		sameBits(t, fmt.Sprintf("%x %x", a.Data, b.Data), got.Data, want.Data)
 	}
 }
@@ -223,8 +223,8 @@ func testProductsBF16Special(t *testing.T, i isa) {
 	}
 	got, want := output[float32](29, 75)
 	got.Data[0], want.Data[0] = float32(math.Copysign(0, -1)), float32(math.Copysign(0, -1))
-	productsBF16(i, 1, a.floats(3), []BF16Term{{got, b, false, true}})
-	referenceBF16(want, a, BF16Term{want, b, false, true})
+	productsBF16(i, 1, a.floats(3), []BF16Term{{C: got, B: b, Add: true}})
+	referenceBF16(want, a, BF16Term{C: want, B: b, Add: true})
 	sameBits(t, "special", got.Data, want.Data)
 }
 
@@ -314,7 +314,7 @@ func BenchmarkProductsBF16(b *testing.B) {
 				for _, i := range availableBF16()[1:] {
 					b.Run(name+"/"+i.String(), func(b *testing.B) {
 						for b.Loop() {
-							productsBF16(i, workers, x, []BF16Term{{c, raw, tb, false}})
+							productsBF16(i, workers, x, []BF16Term{{C: c, B: raw, TB: tb}})
 						}
 						gflops(b, s.m, s.n, s.k)
 					})

@@ -7,12 +7,12 @@ import (
 
 // Sizes of the blocks that are packed at once, after Goto and van de Geijn
 // 2008, section 4: a block of A is blockRows×blockDepth, a block of B
-// blockDepth×blockCols. A panel of A (12 rows of float32: 24 KB) stays in the
+// blockDepth×blockCols. A panel of A (12 rows of float32: 27 KB) stays in the
 // first-level cache while B (2 MB) streams past it, so that C is written row
 // by row. Chosen with BenchmarkGemm on a Zen 4 core.
 const (
 	blockRows  = 144
-	blockDepth = 512
+	blockDepth = 576
 	blockCols  = 1024
 )
 
@@ -105,17 +105,21 @@ func (s step[T]) mulPacked(c Mat[T], a []T, k int, b panels[T]) {
 	for r := 0; r < c.Rows; r += mr {
 		h := s.isa.tileRows(c.Rows - r)
 		ap := a[r*k:][:h*k]
-		for p := b.col0 / nr; p*nr < end; p++ {
-			bp := b.data[p*b.stride:][:k*nr]
+		for p := b.col0 / nr; p*nr < end; {
 			from, to := max(p*nr, b.col0), min(p*nr+nr, end)
-			if to-from == nr && r+h <= c.Rows {
-				tile(s.isa, h, k, &ap[0], &bp[0], &c.Data[r*c.RowStride+from-b.col0], c.RowStride, s.accumulate)
+			if whole := (end - from) / nr; whole > 0 && from == p*nr && r+h <= c.Rows {
+				bp := b.data[p*b.stride:][:(whole-1)*b.stride+k*nr]
+				at := c.Data[r*c.RowStride+from-b.col0:][:(h-1)*c.RowStride+whole*nr]
+				tiles(s.isa, h, k, &ap[0], &bp[0], &at[0], c.RowStride, whole, b.stride, s.accumulate)
+				p += whole
 				continue
 			}
-			if 2*(to-from) == nr && from == p*nr && r+h <= c.Rows && narrowTile(s.isa, h, k, ap, bp, c.Data[r*c.RowStride+from-b.col0:], c.RowStride, s.accumulate) {
+			bp := b.data[p*b.stride:][:k*nr]
+			p++
+			if 2*(to-from) == nr && from%nr == 0 && r+h <= c.Rows && narrowTile(s.isa, h, k, ap, bp, c.Data[r*c.RowStride+from-b.col0:], c.RowStride, s.accumulate) {
 				continue
 			}
-			s.mulEdge(c.View(r, from-b.col0, min(h, c.Rows-r), to-from), h, from-p*nr, ap, bp)
+			s.mulEdge(c.View(r, from-b.col0, min(h, c.Rows-r), to-from), h, from%nr, ap, bp)
 		}
 	}
 }
@@ -139,7 +143,7 @@ func (s step[T]) mulEdge(c Mat[T], h, j int, a, b []T) {
 			copy(t[r*nr+j:], c.Data[r*c.RowStride:][:c.Cols])
 		}
 	}
-	tile(s.isa, h, len(a)/h, &a[0], &b[0], &t[0], nr, s.accumulate)
+	tiles(s.isa, h, len(a)/h, &a[0], &b[0], &t[0], nr, 1, 0, s.accumulate)
 	for r := range c.Rows {
 		copy(c.Data[r*c.RowStride:][:c.Cols], t[r*nr+j:])
 	}

@@ -33,6 +33,20 @@ func Kernel() string { return best().String() }
 // the processor has it and GODEBUG does not say cpu.avx512bf16=off.
 func KernelBF16() string { return bestBF16().String() }
 
+// unrounded returns the implementation of the same tiles for products of
+// float32 values.
+func (i isa) unrounded() isa {
+	switch i {
+	case genericFlush:
+		return generic
+	case avx2Flush:
+		return avx2
+	case avx512Flush, avx512Pairs:
+		return avx512
+	}
+	return i
+}
+
 // shape returns the size of the largest tile of C that i computes at once:
 // mr rows, nr columns.
 func shape[T Float](i isa) (mr, nr int) {

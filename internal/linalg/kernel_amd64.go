@@ -39,47 +39,47 @@ func bestBF16() isa {
 	return avx512Pairs
 }
 
-// tile32 runs the assembly kernel of i for a tile of rows rows.
-func tile32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
+// tile32 runs the assembly kernel of i for count tiles of rows rows.
+func tile32(i isa, rows, k int, a, b, c *float32, ldc, count, stride int, accumulate bool) {
 	switch {
 	case i == avx512 && rows == 12:
-		tile12x32f32AVX512(k, a, b, c, ldc, accumulate)
+		tile12x32f32AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512 && rows == 8:
-		tile8x32f32AVX512(k, a, b, c, ldc, accumulate)
+		tile8x32f32AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512 && rows == 4:
-		tile4x32f32AVX512(k, a, b, c, ldc, accumulate)
+		tile4x32f32AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 6:
-		tile6x16f32AVX2(k, a, b, c, ldc, accumulate)
+		tile6x16f32AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 4:
-		tile4x16f32AVX2(k, a, b, c, ldc, accumulate)
+		tile4x16f32AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 2:
-		tile2x16f32AVX2(k, a, b, c, ldc, accumulate)
+		tile2x16f32AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	default:
-		tileBF16(i, rows, k, a, b, c, ldc, accumulate)
+		tileBF16(i, rows, k, a, b, c, ldc, count, stride, accumulate)
 	}
 }
 
 // tileBF16 runs the assembly kernel of i for products of bfloat16 values.
-func tileBF16(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) {
+func tileBF16(i isa, rows, k int, a, b, c *float32, ldc, count, stride int, accumulate bool) {
 	switch {
 	case i == avx512Pairs && rows == 12:
-		tile12x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+		tile12x32f32PairsAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Pairs && rows == 8:
-		tile8x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+		tile8x32f32PairsAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Pairs && rows == 4:
-		tile4x32f32PairsAVX512(k, a, b, c, ldc, accumulate)
+		tile4x32f32PairsAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Flush && rows == 12:
-		tile12x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+		tile12x32f32FlushAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Flush && rows == 8:
-		tile8x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+		tile8x32f32FlushAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512Flush && rows == 4:
-		tile4x32f32FlushAVX512(k, a, b, c, ldc, accumulate)
+		tile4x32f32FlushAVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2Flush && rows == 6:
-		tile6x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+		tile6x16f32FlushAVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2Flush && rows == 4:
-		tile4x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+		tile4x16f32FlushAVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2Flush && rows == 2:
-		tile2x16f32FlushAVX2(k, a, b, c, ldc, accumulate)
+		tile2x16f32FlushAVX2(k, a, b, c, ldc, count, stride, accumulate)
 	default:
 		panic("linalg: no such tile")
 	}
@@ -95,21 +95,39 @@ func narrow32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) (d
 	return true
 }
 
-// tile64 runs the assembly kernel of i for a tile of rows rows.
-func tile64(i isa, rows, k int, a, b, c *float64, ldc int, accumulate bool) {
+// hasDirect reports whether i has kernels for a factor that is not packed.
+func (i isa) hasDirect() bool { return i == avx512 }
+
+// direct32 runs the assembly kernel for count tiles of rows rows, with B
+// as it lies.
+func direct32(rows, k int, a, b, c *float32, ldb, ldc, count int, accumulate bool) {
+	switch rows {
+	case 12:
+		direct12x32f32AVX512(k, a, b, c, ldb, ldc, count, accumulate)
+	case 8:
+		direct8x32f32AVX512(k, a, b, c, ldb, ldc, count, accumulate)
+	case 4:
+		direct4x32f32AVX512(k, a, b, c, ldb, ldc, count, accumulate)
+	default:
+		panic("linalg: no such tile")
+	}
+}
+
+// tile64 runs the assembly kernel of i for count tiles of rows rows.
+func tile64(i isa, rows, k int, a, b, c *float64, ldc, count, stride int, accumulate bool) {
 	switch {
 	case i == avx512 && rows == 12:
-		tile12x16f64AVX512(k, a, b, c, ldc, accumulate)
+		tile12x16f64AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512 && rows == 8:
-		tile8x16f64AVX512(k, a, b, c, ldc, accumulate)
+		tile8x16f64AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx512 && rows == 4:
-		tile4x16f64AVX512(k, a, b, c, ldc, accumulate)
+		tile4x16f64AVX512(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 6:
-		tile6x8f64AVX2(k, a, b, c, ldc, accumulate)
+		tile6x8f64AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 4:
-		tile4x8f64AVX2(k, a, b, c, ldc, accumulate)
+		tile4x8f64AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	case i == avx2 && rows == 2:
-		tile2x8f64AVX2(k, a, b, c, ldc, accumulate)
+		tile2x8f64AVX2(k, a, b, c, ldc, count, stride, accumulate)
 	default:
 		panic("linalg: no such tile")
 	}
@@ -144,6 +162,13 @@ func addBounds64(i isa, lo, hi, w, d []float64, e float64) {
 // packEight32 needs AVX, which every implementation but the generic one has.
 func packEight32(n int, dst *float32, width int, src *float32, stride int) {
 	packEightAVX(n, dst, width, src, stride)
+}
+
+// packTwelve32 and copyPanels32 need AVX too.
+func packTwelve32(n int, dst, src *float32, stride int) { packTwelveAVX(n, dst, src, stride) }
+
+func copyPanels32(rows, panels, width int, dst *float32, stride int, src *float32, rowStride int) {
+	copyPanelsAVX(rows, panels, width, dst, stride, src, rowStride)
 }
 
 func expSum32(i isa, n int, y, x *float32, scale, shift float32, sums *[lanes32]float32) {

@@ -23,19 +23,28 @@ func tileGeneric[T Float](fma func(x, y, z T) T, rows, nr, k int, a, b, c *T, ld
 	}
 }
 
-// tile runs i's kernel for a tile of rows rows, one of the heights that
-// tileRows returns.
-func tile[T Float](i isa, rows, k int, a, b, c *T, ldc int, accumulate bool) {
+// tiles runs i's kernel for count tiles side by side, at least one, of rows
+// rows, one of the heights that tileRows returns. Their panels of B are stride
+// elements apart.
+func tiles[T Float](i isa, rows, k int, a, b, c *T, ldc, count, stride int, accumulate bool) {
 	switch {
 	case i == generic:
-		_, nr := shape[T](generic)
-		tileGeneric(fma[T], rows, nr, k, a, b, c, ldc, accumulate)
+		tilesGeneric(fma[T], i, rows, k, a, b, c, ldc, count, stride, accumulate)
 	case i == genericFlush:
-		_, nr := shape[T](genericFlush)
-		tileGeneric(fmaFlush[T], rows, nr, k, a, b, c, ldc, accumulate)
+		tilesGeneric(fmaFlush[T], i, rows, k, a, b, c, ldc, count, stride, accumulate)
 	case narrow[T]():
-		tile32(i, rows, k, (*float32)(unsafe.Pointer(a)), (*float32)(unsafe.Pointer(b)), (*float32)(unsafe.Pointer(c)), ldc, accumulate)
+		tile32(i, rows, k, (*float32)(unsafe.Pointer(a)), (*float32)(unsafe.Pointer(b)), (*float32)(unsafe.Pointer(c)), ldc, count, stride, accumulate)
 	default:
-		tile64(i, rows, k, (*float64)(unsafe.Pointer(a)), (*float64)(unsafe.Pointer(b)), (*float64)(unsafe.Pointer(c)), ldc, accumulate)
+		tile64(i, rows, k, (*float64)(unsafe.Pointer(a)), (*float64)(unsafe.Pointer(b)), (*float64)(unsafe.Pointer(c)), ldc, count, stride, accumulate)
+	}
+}
+
+// tilesGeneric is tiles in plain Go.
+func tilesGeneric[T Float](fma func(x, y, z T) T, i isa, rows, k int, a, b, c *T, ldc, count, stride int, accumulate bool) {
+	_, nr := shape[T](i)
+	bs := unsafe.Slice(b, (count-1)*stride+k*nr)
+	cs := unsafe.Slice(c, (rows-1)*ldc+count*nr)
+	for p := range count {
+		tileGeneric(fma, rows, nr, k, a, &bs[p*stride], &cs[p*nr], ldc, accumulate)
 	}
 }

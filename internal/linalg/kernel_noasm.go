@@ -8,17 +8,31 @@ func best() isa { return generic }
 
 func bestBF16() isa { return genericFlush }
 
-func tile32(isa, int, int, *float32, *float32, *float32, int, bool) { panic("linalg: no assembly") }
+func tile32(isa, int, int, *float32, *float32, *float32, int, int, int, bool) {
+	panic("linalg: no assembly")
+}
 
 func narrow32(isa, int, int, *float32, *float32, *float32, int, bool) bool { return false }
 
-func tile64(isa, int, int, *float64, *float64, *float64, int, bool) { panic("linalg: no assembly") }
+func (i isa) hasDirect() bool { return false }
+
+func direct32(int, int, *float32, *float32, *float32, int, int, int, bool) {
+	panic("linalg: no assembly")
+}
+
+func tile64(isa, int, int, *float64, *float64, *float64, int, int, int, bool) {
+	panic("linalg: no assembly")
+}
 
 func addBounds32(_ isa, lo, hi, w, d []float32, e float32) { addBoundsGeneric(lo, hi, w, d, e) }
 
 func addBounds64(_ isa, lo, hi, w, d []float64, e float64) { addBoundsGeneric(lo, hi, w, d, e) }
 
 func packEight32(int, *float32, int, *float32, int) { panic("linalg: no assembly") }
+
+func packTwelve32(int, *float32, *float32, int) { panic("linalg: no assembly") }
+
+func copyPanels32(int, int, int, *float32, int, *float32, int) { panic("linalg: no assembly") }
 
 func expSum32(_ isa, n int, y, x *float32, scale, shift float32, sums *[lanes32]float32) {
 	expSumGeneric(unsafe.Slice(y, n), unsafe.Slice(x, n), scale, shift, sums)

@@ -4,38 +4,41 @@
 
 package linalg
 
-// tile12x32f32AVX512 computes
+// tile12x32f32AVX512 computes, for count panels, at least one,
 //
-//	for i in 0…11, j in 0…31:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*12+i], b[l*32+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…11, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*12+i], b[p*stride+l*32+j], acc)
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile12x32f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile12x32f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile8x32f32AVX512 computes
+// tile8x32f32AVX512 computes, for count panels, at least one,
 //
-//	for i in 0…7, j in 0…31:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*8+i], b[l*32+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…7, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*8+i], b[p*stride+l*32+j], acc)
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile8x32f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile8x32f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile4x32f32AVX512 computes
+// tile4x32f32AVX512 computes, for count panels, at least one,
 //
-//	for i in 0…3, j in 0…31:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*4+i], b[l*32+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…3, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*4+i], b[p*stride+l*32+j], acc)
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile4x32f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile4x32f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
 // addBounds32AVX512 computes, for n a multiple of 16,
 //
@@ -73,38 +76,41 @@ func peak32AVX512(n int)
 //go:noescape
 func expSum32AVX512(n int, y *float32, x *float32, scale float32, shift float32, sums *float32)
 
-// tile6x16f32AVX2 computes
+// tile6x16f32AVX2 computes, for count panels, at least one,
 //
-//	for i in 0…5, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*6+i], b[l*16+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…5, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*6+i], b[p*stride+l*16+j], acc)
+//			c[i*ldc+p*16+j] = acc
 //
 //go:noescape
-func tile6x16f32AVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile6x16f32AVX2(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile4x16f32AVX2 computes
+// tile4x16f32AVX2 computes, for count panels, at least one,
 //
-//	for i in 0…3, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*4+i], b[l*16+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…3, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*4+i], b[p*stride+l*16+j], acc)
+//			c[i*ldc+p*16+j] = acc
 //
 //go:noescape
-func tile4x16f32AVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile4x16f32AVX2(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile2x16f32AVX2 computes
+// tile2x16f32AVX2 computes, for count panels, at least one,
 //
-//	for i in 0…1, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*2+i], b[l*16+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…1, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*2+i], b[p*stride+l*16+j], acc)
+//			c[i*ldc+p*16+j] = acc
 //
 //go:noescape
-func tile2x16f32AVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile2x16f32AVX2(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
 // addBounds32AVX2 computes, for n a multiple of 8,
 //
@@ -142,38 +148,41 @@ func peak32AVX2(n int)
 //go:noescape
 func expSum32AVX2(n int, y *float32, x *float32, scale float32, shift float32, sums *float32)
 
-// tile12x16f64AVX512 computes
+// tile12x16f64AVX512 computes, for count panels, at least one,
 //
-//	for i in 0…11, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*12+i], b[l*16+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…11, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*12+i], b[p*stride+l*16+j], acc)
+//			c[i*ldc+p*16+j] = acc
 //
 //go:noescape
-func tile12x16f64AVX512(k int, a *float64, b *float64, c *float64, ldc int, accumulate bool)
+func tile12x16f64AVX512(k int, a *float64, b *float64, c *float64, ldc int, count int, stride int, accumulate bool)
 
-// tile8x16f64AVX512 computes
+// tile8x16f64AVX512 computes, for count panels, at least one,
 //
-//	for i in 0…7, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*8+i], b[l*16+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…7, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*8+i], b[p*stride+l*16+j], acc)
+//			c[i*ldc+p*16+j] = acc
 //
 //go:noescape
-func tile8x16f64AVX512(k int, a *float64, b *float64, c *float64, ldc int, accumulate bool)
+func tile8x16f64AVX512(k int, a *float64, b *float64, c *float64, ldc int, count int, stride int, accumulate bool)
 
-// tile4x16f64AVX512 computes
+// tile4x16f64AVX512 computes, for count panels, at least one,
 //
-//	for i in 0…3, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*4+i], b[l*16+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…3, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*4+i], b[p*stride+l*16+j], acc)
+//			c[i*ldc+p*16+j] = acc
 //
 //go:noescape
-func tile4x16f64AVX512(k int, a *float64, b *float64, c *float64, ldc int, accumulate bool)
+func tile4x16f64AVX512(k int, a *float64, b *float64, c *float64, ldc int, count int, stride int, accumulate bool)
 
 // addBounds64AVX512 computes, for n a multiple of 8,
 //
@@ -200,38 +209,41 @@ func update64AVX512(n int, w *float64, merged *float64, d *float64, sums *float6
 // peak64AVX512 does n rounds of 12 independent fused multiply-adds of registers.
 func peak64AVX512(n int)
 
-// tile6x8f64AVX2 computes
+// tile6x8f64AVX2 computes, for count panels, at least one,
 //
-//	for i in 0…5, j in 0…7:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*6+i], b[l*8+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…5, j in 0…7:
+//			acc = c[i*ldc+p*8+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*6+i], b[p*stride+l*8+j], acc)
+//			c[i*ldc+p*8+j] = acc
 //
 //go:noescape
-func tile6x8f64AVX2(k int, a *float64, b *float64, c *float64, ldc int, accumulate bool)
+func tile6x8f64AVX2(k int, a *float64, b *float64, c *float64, ldc int, count int, stride int, accumulate bool)
 
-// tile4x8f64AVX2 computes
+// tile4x8f64AVX2 computes, for count panels, at least one,
 //
-//	for i in 0…3, j in 0…7:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*4+i], b[l*8+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…3, j in 0…7:
+//			acc = c[i*ldc+p*8+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*4+i], b[p*stride+l*8+j], acc)
+//			c[i*ldc+p*8+j] = acc
 //
 //go:noescape
-func tile4x8f64AVX2(k int, a *float64, b *float64, c *float64, ldc int, accumulate bool)
+func tile4x8f64AVX2(k int, a *float64, b *float64, c *float64, ldc int, count int, stride int, accumulate bool)
 
-// tile2x8f64AVX2 computes
+// tile2x8f64AVX2 computes, for count panels, at least one,
 //
-//	for i in 0…1, j in 0…7:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = fma(a[l*2+i], b[l*8+j], acc)
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…1, j in 0…7:
+//			acc = c[i*ldc+p*8+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[l*2+i], b[p*stride+l*8+j], acc)
+//			c[i*ldc+p*8+j] = acc
 //
 //go:noescape
-func tile2x8f64AVX2(k int, a *float64, b *float64, c *float64, ldc int, accumulate bool)
+func tile2x8f64AVX2(k int, a *float64, b *float64, c *float64, ldc int, count int, stride int, accumulate bool)
 
 // addBounds64AVX2 computes, for n a multiple of 4,
 //
@@ -269,107 +281,149 @@ func peak64AVX2(n int)
 //go:noescape
 func tile12x16f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
-// tile12x32f32PairsAVX512 computes
+// direct12x32f32AVX512 computes, for count tiles, at least one, side by side,
 //
-//	for i in 0…11, j in 0…31:
+//	for i in 0…11, j in 0…32*count-1:
 //		acc = c[i*ldc+j] if accumulate, 0 if not
 //		for l in 0…k-1:
-//			acc = flush(fma(high(a[l*12+i]), high(b[l*32+j]), acc))
-//			acc = flush(fma(low(a[l*12+i]), low(b[l*32+j]), acc))
+//			acc = fma(a[l*12+i], b[l*ldb+j], acc)
 //		c[i*ldc+j] = acc
 //
 //go:noescape
-func tile12x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func direct12x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
 
-// tile8x32f32PairsAVX512 computes
+// direct8x32f32AVX512 computes, for count tiles, at least one, side by side,
 //
-//	for i in 0…7, j in 0…31:
+//	for i in 0…7, j in 0…32*count-1:
 //		acc = c[i*ldc+j] if accumulate, 0 if not
 //		for l in 0…k-1:
-//			acc = flush(fma(high(a[l*8+i]), high(b[l*32+j]), acc))
-//			acc = flush(fma(low(a[l*8+i]), low(b[l*32+j]), acc))
+//			acc = fma(a[l*8+i], b[l*ldb+j], acc)
 //		c[i*ldc+j] = acc
 //
 //go:noescape
-func tile8x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func direct8x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
 
-// tile4x32f32PairsAVX512 computes
+// direct4x32f32AVX512 computes, for count tiles, at least one, side by side,
 //
-//	for i in 0…3, j in 0…31:
+//	for i in 0…3, j in 0…32*count-1:
 //		acc = c[i*ldc+j] if accumulate, 0 if not
 //		for l in 0…k-1:
-//			acc = flush(fma(high(a[l*4+i]), high(b[l*32+j]), acc))
-//			acc = flush(fma(low(a[l*4+i]), low(b[l*32+j]), acc))
+//			acc = fma(a[l*4+i], b[l*ldb+j], acc)
 //		c[i*ldc+j] = acc
 //
 //go:noescape
-func tile4x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func direct4x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
 
-// tile12x32f32FlushAVX512 computes
+// tile12x32f32PairsAVX512 computes, for count panels, at least one,
 //
-//	for i in 0…11, j in 0…31:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = flush(fma(a[l*12+i], b[l*32+j], acc))
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…11, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(high(a[l*12+i]), high(b[p*stride+l*32+j]), acc))
+//				acc = flush(fma(low(a[l*12+i]), low(b[p*stride+l*32+j]), acc))
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile12x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile12x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile8x32f32FlushAVX512 computes
+// tile8x32f32PairsAVX512 computes, for count panels, at least one,
 //
-//	for i in 0…7, j in 0…31:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = flush(fma(a[l*8+i], b[l*32+j], acc))
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…7, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(high(a[l*8+i]), high(b[p*stride+l*32+j]), acc))
+//				acc = flush(fma(low(a[l*8+i]), low(b[p*stride+l*32+j]), acc))
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile8x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile8x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile4x32f32FlushAVX512 computes
+// tile4x32f32PairsAVX512 computes, for count panels, at least one,
 //
-//	for i in 0…3, j in 0…31:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = flush(fma(a[l*4+i], b[l*32+j], acc))
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…3, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(high(a[l*4+i]), high(b[p*stride+l*32+j]), acc))
+//				acc = flush(fma(low(a[l*4+i]), low(b[p*stride+l*32+j]), acc))
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile4x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile4x32f32PairsAVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile6x16f32FlushAVX2 computes
+// tile12x32f32FlushAVX512 computes, for count panels, at least one,
 //
-//	for i in 0…5, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = flush(fma(a[l*6+i], b[l*16+j], acc))
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…11, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(a[l*12+i], b[p*stride+l*32+j], acc))
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile6x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile12x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile4x16f32FlushAVX2 computes
+// tile8x32f32FlushAVX512 computes, for count panels, at least one,
 //
-//	for i in 0…3, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = flush(fma(a[l*4+i], b[l*16+j], acc))
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…7, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(a[l*8+i], b[p*stride+l*32+j], acc))
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile4x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile8x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
-// tile2x16f32FlushAVX2 computes
+// tile4x32f32FlushAVX512 computes, for count panels, at least one,
 //
-//	for i in 0…1, j in 0…15:
-//		acc = c[i*ldc+j] if accumulate, 0 if not
-//		for l in 0…k-1:
-//			acc = flush(fma(a[l*2+i], b[l*16+j], acc))
-//		c[i*ldc+j] = acc
+//	for p in 0…count-1:
+//		for i in 0…3, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(a[l*4+i], b[p*stride+l*32+j], acc))
+//			c[i*ldc+p*32+j] = acc
 //
 //go:noescape
-func tile2x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile4x32f32FlushAVX512(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
+
+// tile6x16f32FlushAVX2 computes, for count panels, at least one,
+//
+//	for p in 0…count-1:
+//		for i in 0…5, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(a[l*6+i], b[p*stride+l*16+j], acc))
+//			c[i*ldc+p*16+j] = acc
+//
+//go:noescape
+func tile6x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
+
+// tile4x16f32FlushAVX2 computes, for count panels, at least one,
+//
+//	for p in 0…count-1:
+//		for i in 0…3, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(a[l*4+i], b[p*stride+l*16+j], acc))
+//			c[i*ldc+p*16+j] = acc
+//
+//go:noescape
+func tile4x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
+
+// tile2x16f32FlushAVX2 computes, for count panels, at least one,
+//
+//	for p in 0…count-1:
+//		for i in 0…1, j in 0…15:
+//			acc = c[i*ldc+p*16+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = flush(fma(a[l*2+i], b[p*stride+l*16+j], acc))
+//			c[i*ldc+p*16+j] = acc
+//
+//go:noescape
+func tile2x16f32FlushAVX2(k int, a *float32, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
 // roundBF16AVX2 computes, for n a multiple of 16, little-endian and of any alignment,
 //
@@ -410,3 +464,19 @@ func widenSwappedAVX2(n int, dst *float32, src *byte)
 //
 //go:noescape
 func packEightAVX(n int, dst *float32, width int, src *float32, stride int)
+
+// packTwelveAVX computes, for n a multiple of 8,
+//
+//	for k in 0…n-1, r in 0…11:
+//		dst[k*12+r] = src[r*stride+k]
+//
+//go:noescape
+func packTwelveAVX(n int, dst *float32, src *float32, stride int)
+
+// copyPanelsAVX computes, for at least one row and panel and a width that is a multiple of 4,
+//
+//	for r in 0…rows-1, p in 0…panels-1, j in 0…width-1:
+//		dst[p*stride+r*width+j] = src[r*rowStride+p*width+j]
+//
+//go:noescape
+func copyPanelsAVX(rows int, panels int, width int, dst *float32, stride int, src *float32, rowStride int)

@@ -2,11 +2,6 @@ package linalg
 
 import "unsafe"
 
-// streams is the number of rows that packCols reads at once: enough to write
-// whole cache lines in a row, few enough for the processor to fetch them
-// ahead. 4 is the fastest of 2, 4, 8 and 16 on a Zen 4 core.
-const streams = 4
-
 // packPanel copies src into a panel of the given width, column by column:
 // dst[k*width+r] = src(r, k), and 0 for r ≥ src.Rows. The panels of B are
 // those of its transpose.
@@ -17,13 +12,21 @@ func packPanel[T Float](dst []T, src Mat[T], width int) {
 	if src.Rows < width {
 		clear(dst[:src.Cols*width])
 	}
-	if src.RowStride == 1 {
+	switch {
+	case src.RowStride == 1 && src.Rows == width:
+		copyPanels(dst, width, 0, src.T(), 1)
+		return
+	case src.RowStride == 1:
 		for k := range src.Cols {
 			copy(dst[k*width:k*width+src.Rows], src.Data[k*src.ColStride:])
 		}
 		return
 	}
 	r := 0
+	if src.Rows == 12 && width == 12 && src.ColStride == 1 && narrow[T]() {
+		packTwelve(asFloat32(dst), asFloat32(src.Data), src.RowStride, src.Cols)
+		return
+	}
 	for ; r+8 <= src.Rows && src.ColStride == 1 && narrow[T](); r += 8 {
 		packEight(asFloat32(dst[r:]), asFloat32(src.Data[r*src.RowStride:]), width, src.RowStride, src.Cols)
 	}
@@ -34,6 +37,30 @@ func packPanel[T Float](dst []T, src Mat[T], width int) {
 		row := src.Data[r*src.RowStride:]
 		for k := range src.Cols {
 			dst[k*width+r] = row[k*src.ColStride]
+		}
+	}
+}
+
+// copyPanels copies whole panels of a row-major matrix, each row end to end:
+// dst[p*stride+r*width+j] = src(r, p*width+j). One panel at a time would touch
+// a new page for each row.
+func copyPanels[T Float](dst []T, width, stride int, src Mat[T], panels int) {
+	if src.Rows == 0 || panels == 0 {
+		return
+	}
+	words := 1 // float32 values in an element
+	if !narrow[T]() {
+		words = 2
+	}
+	if best() != generic && width*words%4 == 0 {
+		dst = dst[:(panels-1)*stride+src.Rows*width] // the assembly trusts the lengths
+		from := src.Data[:(src.Rows-1)*src.RowStride+panels*width]
+		copyPanels32(src.Rows, panels, words*width, (*float32)(unsafe.Pointer(&dst[0])), words*stride, (*float32)(unsafe.Pointer(&from[0])), words*src.RowStride)
+		return
+	}
+	for r := range src.Rows {
+		for p := range panels {
+			copy(dst[p*stride+r*width:][:width], src.Data[r*src.RowStride+p*width:])
 		}
 	}
 }
@@ -56,6 +83,23 @@ func packEight(dst, src []float32, width, stride, n int) {
 	for r := range 8 {
 		for k := done; k < n; k++ {
 			dst[k*width+r] = src[r*stride+k]
+		}
+	}
+}
+
+// packTwelve interleaves the n first elements of twelve rows that are stride
+// apart: dst[k*12+r] = src[r*stride+k].
+func packTwelve(dst, src []float32, stride, n int) {
+	done := 0
+	if best() != generic {
+		if done = n / 8 * 8; done > 0 {
+			_, _ = dst[done*12-1], src[11*stride+done-1] // the assembly trusts the lengths
+			packTwelve32(done, &dst[0], &src[0], stride)
+		}
+	}
+	for r := range 12 {
+		for k := done; k < n; k++ {
+			dst[k*12+r] = src[r*stride+k]
 		}
 	}
 }
@@ -86,26 +130,12 @@ func packRows[T Float](dst []T, i isa, src Mat[T]) {
 // packCols packs src into panels of nr columns, one after the other.
 func packCols[T Float](dst []T, nr int, src Mat[T]) {
 	done := 0
-	if src.ColStride == 1 && src.Cols >= 2*nr {
+	if src.ColStride == 1 {
 		done = src.Cols / nr * nr
-		packWide(dst, nr, src.View(0, 0, src.Rows, done))
+		copyPanels(dst, nr, src.Rows*nr, src, done/nr)
 	}
 	for j := done; j < src.Cols; j += nr {
 		packPanel(dst[j*src.Rows:], src.View(0, j, src.Rows, min(nr, src.Cols-j)).T(), nr)
-	}
-}
-
-// packWide is packCols for a row-major matrix of whole panels. It reads rows
-// from end to end; one panel at a time would touch a new page for each row.
-func packWide[T Float](dst []T, nr int, src Mat[T]) {
-	for k := 0; k < src.Rows; k += streams {
-		rows := src.Data[k*src.RowStride:]
-		for j := 0; j < src.Cols; j += nr {
-			to := dst[j*src.Rows+k*nr:]
-			for r := range min(streams, src.Rows-k) {
-				copy(to[r*nr:][:nr], rows[r*src.RowStride+j:])
-			}
-		}
 	}
 }
 

@@ -16,19 +16,22 @@ type Factor[T Float] struct {
 	Block func(buf []T, i, j, rows, cols int) Mat[T]
 
 	pack func(dst []T, i, j, rows, cols int) // if not nil, packs a block in place of Block and packCols
+	mat  Mat[T]                              // what is read, if it lies in memory as it is used
 }
 
 // FactorOf returns m as a Factor.
 func FactorOf[T Float](m Mat[T]) Factor[T] {
 	m.check()
-	return Factor[T]{Rows: m.Rows, Cols: m.Cols, Block: func(_ []T, i, j, rows, cols int) Mat[T] { return m.View(i, j, rows, cols) }}
+	return Factor[T]{Rows: m.Rows, Cols: m.Cols, mat: m, Block: func(_ []T, i, j, rows, cols int) Mat[T] { return m.View(i, j, rows, cols) }}
 }
 
-// A Term is one product of [Products]: C ← A·B, or C ← C + A·B with Add.
+// A Term is one product of [Products]: C ← A·B, or C ← C + A·B with Add, and
+// then C ← C + U·V if there is a U.
 type Term[T Float] struct {
-	C   Mat[T]
-	B   Factor[T]
-	Add bool
+	C    Mat[T]
+	B    Factor[T]
+	Add  bool
+	U, V Mat[T] // an update of low rank: U m×r, V r×n
 }
 
 // maxLeft bounds the elements of the left-hand factor that are packed at a
@@ -40,7 +43,7 @@ const maxLeft = 1 << 24
 const maxDepth = 16 * blockDepth
 
 // unitCols is the widest strip of C that one goroutine computes at a time: a
-// block of B of that width (512 KB) stays in the second-level cache.
+// block of B of that width (576 KB) stays in the second-level cache.
 const unitCols = 256
 
 // Products computes products of one left-hand factor, which is packed once,
@@ -48,34 +51,83 @@ const unitCols = 256
 // result does not depend on workers. The C must not share memory with each
 // other or with a factor.
 func Products[T Float](workers int, a Mat[T], terms ...Term[T]) {
-	a.check()
-	for _, t := range terms {
-		t.C.checkOutput()
-		if t.C.Rows != a.Rows || t.C.Cols != t.B.Cols || a.Cols != t.B.Rows {
-			panic(fmt.Sprintf("linalg: %d×%d matrix for the product of %d×%d and %d×%d",
-				t.C.Rows, t.C.Cols, a.Rows, a.Cols, t.B.Rows, t.B.Cols))
-		}
-	}
-	products(best(), workers, FactorOf(a), terms)
+	l := NewLeft(workers, a)
+	defer l.Close()
+	l.Products(terms...)
 }
 
-func products[T Float](i isa, workers int, a Factor[T], terms []Term[T]) {
-	mr, _ := shape[T](i)
-	span := min(a.Cols, maxDepth)
-	rows := max(maxLeft/max(span, 1)/mr*mr, blockRows)
-	s := getScratch[T]()
-	defer putScratch(s)
-	for r := 0; r < a.Rows; r += rows {
-		n := min(rows, a.Rows-r)
-		l := left[T]{isa: i, rows: n, data: grow(&s.a, roundUp(n, mr)*span)}
+// A Left is the left-hand factor of several calls of [Products], packed once if
+// it is small enough.
+type Left[T Float] struct {
+	isa     isa
+	workers int
+	a       Factor[T]
+	scratch *scratch[T]
+	whole   *left[T] // nil if it is packed piece by piece
+}
+
+// NewLeft packs a for products on up to workers goroutines. It uses a until
+// Close.
+func NewLeft[T Float](workers int, a Mat[T]) *Left[T] {
+	a.check()
+	return newLeft(best(), workers, FactorOf(a))
+}
+
+func newLeft[T Float](i isa, workers int, a Factor[T]) *Left[T] {
+	l := &Left[T]{isa: i, workers: workers, a: a, scratch: getScratch[T]()}
+	if rows, depth := l.piece(); rows >= a.Rows && depth >= a.Cols {
+		l.whole = &left[T]{isa: i, rows: a.Rows, depth: a.Cols}
+		l.pack(l.whole, 0)
+	}
+	return l
+}
+
+// Close ends the use of the packed factor.
+func (l *Left[T]) Close() { putScratch(l.scratch) }
+
+// piece returns how many rows and columns are packed at a time.
+func (l *Left[T]) piece() (rows, depth int) {
+	mr, _ := shape[T](l.isa)
+	depth = min(l.a.Cols, maxDepth)
+	return max(maxLeft/max(depth, 1)/mr*mr, blockRows), depth
+}
+
+// Products computes products of the factor; see the function of that name.
+func (l *Left[T]) Products(terms ...Term[T]) {
+	for _, t := range terms {
+		t.check(l.a)
+	}
+	if l.whole != nil {
+		l.whole.mul(l.workers, 0, true, terms)
+		return
+	}
+	rows, depth := l.piece()
+	for r := 0; r < l.a.Rows; r += rows {
+		p := left[T]{isa: l.isa, rows: min(rows, l.a.Rows-r)}
 		for {
-			l.depth = min(maxDepth, a.Cols-l.from)
-			l.pack(workers, a, r)
-			l.mul(workers, r, terms)
-			if l.from += l.depth; l.from >= a.Cols {
+			p.depth = min(depth, l.a.Cols-p.from)
+			l.pack(&p, r)
+			last := p.from+p.depth >= l.a.Cols
+			p.mul(l.workers, r, last, terms)
+			if last {
 				break
 			}
+			p.from += p.depth
 		}
+	}
+}
+
+// check panics unless C can hold what is computed.
+func (t Term[T]) check(a Factor[T]) {
+	t.C.checkOutput()
+	if t.C.Rows != a.Rows || t.C.Cols != t.B.Cols || a.Cols != t.B.Rows {
+		panic(fmt.Sprintf("linalg: %d×%d matrix for the product of %d×%d and %d×%d",
+			t.C.Rows, t.C.Cols, a.Rows, a.Cols, t.B.Rows, t.B.Cols))
+	}
+	if t.U.Cols > 0 || t.V.Rows > 0 {
+		t.U.check()
+		t.V.check()
+		checkProduct(t.C, t.U, t.V)
 	}
 }
 
@@ -94,18 +146,22 @@ func (l *left[T]) block(r, rows, k, kc int) []T {
 	return l.data[roundUp(l.rows, mr)*k+r*kc:][:roundUp(rows, mr)*kc]
 }
 
-// pack packs the rows of a from row0 on.
-func (l *left[T]) pack(workers int, a Factor[T], row0 int) {
+// strip is how many rows of tiles are packed at a time, and computed before
+// what is added to them.
+const strip = 4
+
+// pack packs the part p of the factor whose rows begin at row0.
+func (l *Left[T]) pack(p *left[T], row0 int) {
 	mr, _ := shape[T](l.isa)
-	strip := 4 * mr
-	Parallel(workers, (l.rows+strip-1)/strip, func(u int) {
-		r := u * strip
-		rows := min(strip, l.rows-r)
+	p.data = grow(&l.scratch.a, roundUp(p.rows, mr)*p.depth)
+	Parallel(l.workers, (p.rows+strip*mr-1)/(strip*mr), func(u int) {
+		r := u * strip * mr
+		rows := min(strip*mr, p.rows-r)
 		s := getScratch[T]()
 		defer putScratch(s)
-		for k := 0; k < l.depth; k += blockDepth {
-			kc := min(blockDepth, l.depth-k)
-			packRows(l.block(r, rows, k, kc), l.isa, a.Block(grow(&s.b, rows*kc), row0+r, l.from+k, rows, kc))
+		for k := 0; k < p.depth; k += blockDepth {
+			kc := min(blockDepth, p.depth-k)
+			packRows(p.block(r, rows, k, kc), l.isa, l.a.Block(grow(&s.b, rows*kc), row0+r, p.from+k, rows, kc))
 		}
 	})
 }
@@ -113,12 +169,18 @@ func (l *left[T]) pack(workers int, a Factor[T], row0 int) {
 // A unit is the part of C that one goroutine computes at a time.
 type unit struct{ term, row, rows, col, cols int }
 
-// mul computes the rows from row0 on of all terms.
-func (l *left[T]) mul(workers, row0 int, terms []Term[T]) {
+// mul computes the rows from row0 on of all terms. Last says that these are
+// the last columns of the factor.
+func (l *left[T]) mul(workers, row0 int, last bool, terms []Term[T]) {
 	units := l.units(workers, terms)
 	Parallel(workers, len(units), func(n int) {
 		u := units[n]
 		t := terms[u.term]
+		if t.U.Cols > 0 && last {
+			t.U, t.V = t.U.View(row0+u.row, 0, u.rows, t.U.Cols), t.V.View(0, u.col, t.V.Rows, u.cols)
+		} else {
+			t.U, t.V = Mat[T]{}, Mat[T]{}
+		}
 		s := getScratch[T]()
 		defer putScratch(s)
 		l.unit(s, t.C.View(row0+u.row, u.col, u.rows, u.cols), t, u)
@@ -150,12 +212,17 @@ func (l *left[T]) units(workers int, terms []Term[T]) (list []unit) {
 	return list
 }
 
-// unit computes one unit c of a term.
+// unit computes one unit c of a term, whose U and V are those of the unit.
 func (l *left[T]) unit(s *scratch[T], c Mat[T], t Term[T], u unit) {
 	if l.depth == 0 && !t.Add {
 		clearMat(c)
 	}
-	_, nr := shape[T](l.isa)
+	if l.direct(c, t, u) {
+		return
+	}
+	mr, nr := shape[T](l.isa)
+	low := l.low(t)
+	defer low.close()
 	for k := 0; k < l.depth; k += blockDepth {
 		kc := min(blockDepth, l.depth-k)
 		bp := panels[T]{data: grow(&s.b, roundUp(u.cols, nr)*kc), stride: kc * nr}
@@ -164,7 +231,20 @@ func (l *left[T]) unit(s *scratch[T], c Mat[T], t Term[T], u unit) {
 		} else {
 			packCols(bp.data, nr, t.B.Block(grow(&s.a, kc*u.cols), l.from+k, u.col, kc, u.cols))
 		}
-		step[T]{l.isa, s, t.Add || l.from+k > 0}.mulPacked(c, l.block(u.row, u.rows, k, kc), kc, bp)
+		st, rows := step[T]{l.isa, s, t.Add || l.from+k > 0}, u.rows
+		if k+kc == l.depth && low != nil {
+			rows = strip * mr
+		}
+		for r := 0; r < u.rows; r += rows {
+			n := min(rows, u.rows-r)
+			st.mulPacked(c.View(r, 0, n, c.Cols), l.block(u.row+r, n, k, kc), kc, bp)
+			if k+kc == l.depth {
+				low.add(c, r, n)
+			}
+		}
+	}
+	if l.depth == 0 {
+		low.add(c, 0, u.rows)
 	}
 }
 

@@ -18,6 +18,9 @@ func main() {
 		}
 	}
 	narrowTile(avx512F32, avx512F32.maxRows)
+	for rows := avx512F32.maxRows; rows > 0; rows -= avx512F32.rowStep {
+		direct(avx512F32, rows)
+	}
 	for _, v := range []vector{avx512Pairs, avx512Flush, avx2Flush} {
 		for rows := v.maxRows; rows > 0; rows -= v.rowStep {
 			tile(v, rows)
@@ -28,5 +31,7 @@ func main() {
 	widen(avx2F32, "widen", false)
 	widen(avx2F32, "widenSwapped", true)
 	packEight()
+	packTwelve()
+	copyPanels()
 	build.Generate()
 }

@@ -80,3 +80,126 @@ func halves(x [8]VecVirtual) (y [8]VecVirtual) {
 	}
 	return y
 }
+
+// packTwelve emits the loop of packTwelve: transposes of 4×4 float32, three
+// above each other, by pairs and by fours within the halves of a register.
+func packTwelve() {
+	begin("packTwelveAVX", "func(n int, dst, src *float32, stride int)",
+		"packTwelveAVX computes, for n a multiple of 8,",
+		"",
+		"\tfor k in 0…n-1, r in 0…11:",
+		"\t\tdst[k*12+r] = src[r*stride+k]")
+	n := Load(Param("n"), GP64())
+	dst := Load(Param("dst"), GP64())
+	src := Load(Param("src"), GP64())
+	stride := Load(Param("stride"), GP64())
+	SHLQ(U8(2), stride)
+	thirds := [4]Register{src} // every third row
+	for i := 1; i < 4; i++ {
+		g := GP64()
+		LEAQ(Mem{Base: thirds[i-1], Index: stride, Scale: 2}, g)
+		ADDQ(stride, g)
+		thirds[i] = g
+	}
+	row := func(r int) Mem {
+		switch m := (Mem{Base: thirds[r/3]}); r % 3 {
+		case 0:
+			return m
+		default:
+			m.Index, m.Scale = stride, uint8(r%3)
+			return m
+		}
+	}
+	Label("loop")
+	TESTQ(n, n)
+	JZ(LabelRef("done"))
+	for q := 0; q < 12; q += 4 {
+		var x, y [4]VecVirtual
+		for i := range x {
+			x[i] = YMM()
+			VMOVUPS(row(q+i), x[i])
+		}
+		for i := range y {
+			y[i] = YMM()
+		}
+		VUNPCKLPS(x[1], x[0], y[0])
+		VUNPCKHPS(x[1], x[0], y[1])
+		VUNPCKLPS(x[3], x[2], y[2])
+		VUNPCKHPS(x[3], x[2], y[3])
+		for c := range 4 {
+			z, to := YMM(), Mem{Base: dst, Disp: 4 * (12*c + q)}
+			if c%2 == 0 {
+				VUNPCKLPD(y[2+c/2], y[c/2], z)
+			} else {
+				VUNPCKHPD(y[2+c/2], y[c/2], z)
+			}
+			VMOVUPS(z.AsX(), to)
+			VEXTRACTF128(U8(1), z, to.Offset(4*12*4))
+		}
+	}
+	for _, g := range thirds {
+		ADDQ(U8(32), g)
+	}
+	ADDQ(I32(4*12*8), dst)
+	SUBQ(U8(8), n)
+	JMP(LabelRef("loop"))
+	Label("done")
+	end()
+}
+
+// copyPanels emits the loop of copyPanels.
+func copyPanels() {
+	begin("copyPanelsAVX", "func(rows, panels, width int, dst *float32, stride int, src *float32, rowStride int)",
+		"copyPanelsAVX computes, for at least one row and panel and a width that is a multiple of 4,",
+		"",
+		"\tfor r in 0…rows-1, p in 0…panels-1, j in 0…width-1:",
+		"\t\tdst[p*stride+r*width+j] = src[r*rowStride+p*width+j]")
+	rows := Load(Param("rows"), GP64())
+	panels := Load(Param("panels"), GP64())
+	width := Load(Param("width"), GP64())
+	dst := Load(Param("dst"), GP64())
+	stride := Load(Param("stride"), GP64())
+	src := Load(Param("src"), GP64())
+	rowStride := Load(Param("rowStride"), GP64())
+	for _, r := range []Register{width, stride, rowStride} {
+		SHLQ(U8(2), r)
+	}
+	p, at, from, to := GP64(), GP64(), GP64(), GP64()
+	Label("row")
+	MOVQ(panels, p)
+	MOVQ(src, from)
+	MOVQ(dst, to)
+	Label("panel")
+	XORQ(at, at)
+	SUBQ(U8(64), width)
+	Label("wide")
+	CMPQ(at, width)
+	JG(LabelRef("rest"))
+	x, y := YMM(), YMM()
+	VMOVUPS(Mem{Base: from, Index: at, Scale: 1}, x)
+	VMOVUPS(Mem{Base: from, Index: at, Scale: 1, Disp: 32}, y)
+	VMOVUPS(x, Mem{Base: to, Index: at, Scale: 1})
+	VMOVUPS(y, Mem{Base: to, Index: at, Scale: 1, Disp: 32})
+	ADDQ(U8(64), at)
+	JMP(LabelRef("wide"))
+	Label("rest")
+	ADDQ(U8(64), width)
+	Label("narrow")
+	CMPQ(at, width)
+	JGE(LabelRef("next"))
+	z := XMM()
+	VMOVUPS(Mem{Base: from, Index: at, Scale: 1}, z)
+	VMOVUPS(z, Mem{Base: to, Index: at, Scale: 1})
+	ADDQ(U8(16), at)
+	JMP(LabelRef("narrow"))
+	Label("next")
+	ADDQ(width, from)
+	ADDQ(stride, to)
+	DECQ(p)
+	JNZ(LabelRef("panel"))
+	ADDQ(rowStride, src)
+	ADDQ(width, dst)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	end()
+}

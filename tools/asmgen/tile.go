@@ -15,29 +15,36 @@ const (
 	firstFree = 24 // register behind the largest tile, of 12 rows
 )
 
-// tile emits the kernel of a matrix product for rows rows of C. It holds the
-// tile of C in rows×2 registers, and for each step of k loads two registers
-// of B and broadcasts each element of A.
+// tile emits the kernel of a matrix product for rows rows of C, panel after
+// panel of B. It holds a tile of C in rows×2 registers, and for each step of k
+// loads two registers of B and broadcasts each element of A.
 func tile(v vector, rows int) {
-	name := v.name(fmt.Sprintf("tile%dx%df", rows, tileRegs*v.lanes()))
+	width := tileRegs * v.lanes()
+	name := v.name(fmt.Sprintf("tile%dx%df", rows, width))
 	doc := []string{
-		name + " computes",
+		name + " computes, for count panels, at least one,",
 		"",
-		fmt.Sprintf("\tfor i in 0…%d, j in 0…%d:", rows-1, tileRegs*v.lanes()-1),
-		"\t\tacc = c[i*ldc+j] if accumulate, 0 if not",
-		"\t\tfor l in 0…k-1:",
+		"\tfor p in 0…count-1:",
+		fmt.Sprintf("\t\tfor i in 0…%d, j in 0…%d:", rows-1, width-1),
+		fmt.Sprintf("\t\t\tacc = c[i*ldc+p*%d+j] if accumulate, 0 if not", width),
+		"\t\t\tfor l in 0…k-1:",
 	}
-	doc = append(doc, v.stepDoc(fmt.Sprintf("a[l*%d+i]", rows), fmt.Sprintf("b[l*%d+j]", tileRegs*v.lanes()))...)
-	begin(name, fmt.Sprintf("func(k int, a, b, c *%s, ldc int, accumulate bool)", v.elem()), append(doc, "\t\tc[i*ldc+j] = acc")...)
+	doc = append(doc, v.stepDoc(fmt.Sprintf("a[l*%d+i]", rows), fmt.Sprintf("b[p*stride+l*%d+j]", width))...)
+	begin(name, fmt.Sprintf("func(k int, a, b, c *%s, ldc, count, stride int, accumulate bool)", v.elem()),
+		append(doc, fmt.Sprintf("\t\t\tc[i*ldc+p*%d+j] = acc", width))...)
 	restore := v.flushSubnormals()
 
-	k := Load(Param("k"), GP64())
-	a := Load(Param("a"), GP64())
-	b := Load(Param("b"), GP64())
+	depth := Load(Param("k"), GP64())
+	left := Load(Param("a"), GP64())
+	panel := Load(Param("b"), GP64())
 	c := Load(Param("c"), GP64())
 	ldc := Load(Param("ldc"), GP64())
+	count := Load(Param("count"), GP64())
+	stride := Load(Param("stride"), GP64())
 	accumulate := Load(Param("accumulate"), GP8())
 	SHLQ(U8(log2(v.size)), ldc)
+	SHLQ(U8(log2(v.size)), stride)
+	k, a, b := GP64(), GP64(), GP64()
 
 	acc := make([][tileRegs]Register, rows)
 	for i := range acc {
@@ -45,6 +52,10 @@ func tile(v vector, rows int) {
 			acc[i][j] = v.tileReg(i*tileRegs + j)
 		}
 	}
+	Label("panel")
+	MOVQ(depth, k)
+	MOVQ(left, a)
+	MOVQ(panel, b)
 	loadTile(v, acc, c, ldc, accumulate)
 
 	step := func(n int) {
@@ -67,14 +78,11 @@ func tile(v vector, rows int) {
 	JMP(LabelRef("rest"))
 
 	Label("store")
-	for i := range acc {
-		for j, r := range acc[i] {
-			v.move(r, Mem{Base: c, Disp: j * v.bytes()})
-		}
-		if i < rows-1 {
-			ADDQ(ldc, c)
-		}
-	}
+	storeTile(v, acc, c, ldc)
+	ADDQ(I32(tileRegs*v.bytes()), c)
+	ADDQ(stride, panel)
+	DECQ(count)
+	JNZ(LabelRef("panel"))
 	restore()
 	end()
 }
@@ -84,13 +92,13 @@ func (v vector) stepDoc(a, b string) []string {
 	switch {
 	case v.pairs:
 		return []string{
-			fmt.Sprintf("\t\t\tacc = flush(fma(high(%s), high(%s), acc))", a, b),
-			fmt.Sprintf("\t\t\tacc = flush(fma(low(%s), low(%s), acc))", a, b),
+			fmt.Sprintf("\t\t\t\tacc = flush(fma(high(%s), high(%s), acc))", a, b),
+			fmt.Sprintf("\t\t\t\tacc = flush(fma(low(%s), low(%s), acc))", a, b),
 		}
 	case v.flush:
-		return []string{fmt.Sprintf("\t\t\tacc = flush(fma(%s, %s, acc))", a, b)}
+		return []string{fmt.Sprintf("\t\t\t\tacc = flush(fma(%s, %s, acc))", a, b)}
 	}
-	return []string{fmt.Sprintf("\t\t\tacc = fma(%s, %s, acc)", a, b)}
+	return []string{fmt.Sprintf("\t\t\t\tacc = fma(%s, %s, acc)", a, b)}
 }
 
 // loadTile loads the tile from C, or clears it and brings C into the cache.
@@ -115,6 +123,20 @@ func loadTile(v vector, acc [][tileRegs]Register, c, ldc, accumulate Register) {
 		}
 		for d := 0; d < tileRegs*v.bytes(); d += 64 {
 			PREFETCHT0(Mem{Base: row, Disp: d})
+		}
+		if i < len(acc)-1 {
+			ADDQ(ldc, row)
+		}
+	}
+}
+
+// storeTile stores the tile in C.
+func storeTile(v vector, acc [][tileRegs]Register, c, ldc Register) {
+	row := GP64()
+	MOVQ(c, row)
+	for i := range acc {
+		for j, r := range acc[i] {
+			v.move(r, Mem{Base: row, Disp: j * v.bytes()})
 		}
 		if i < len(acc)-1 {
 			ADDQ(ldc, row)

@@ -47,6 +47,7 @@ type Products interface {
 	// Gemm computes, for each product, C ← op(A)·op(B), or C ← C + op(A)·op(B)
 	// with Add; op transposes if ta or TB says so. A is shared so that a
 	// device can pack it once. A or B may be frozen, C must not overlap either.
+	// What a product's Low says is added in the end.
 	Gemm(a Mat, ta bool, products ...Product)
 }
 
@@ -55,6 +56,18 @@ type Product struct {
 	C, B Mat
 	TB   bool // B is used transposed
 	Add  bool // add to C
+	Low  *Low
+}
+
+// A Low is an update of low rank r, computed with a product so that C is
+// written once:
+//
+//	U ← Scale·X·Aᵀ,  C ← C + U·V
+//
+// where X is op(A) of Gemm, m×k; A is r×k, U m×r and V r×n.
+type Low struct {
+	U, A, V Mat
+	Scale   float32
 }
 
 // Layers are the parts of a decoder, forward and backward. Outputs named d…

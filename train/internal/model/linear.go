@@ -52,10 +52,11 @@ type call struct {
 func (c *call) forward(b backend.Backend, x, dropped backend.Mat) {
 	var products []backend.Product
 	for i, l := range c.linears {
-		products = append(products, backend.Product{C: c.ys[i], B: l.W.Mat, TB: !l.Transposed})
+		p := backend.Product{C: c.ys[i], B: l.W.Mat, TB: !l.Transposed}
 		if l.LoRA != nil && l.LoRA.dropout(c.step) == 0 {
-			products = append(products, backend.Product{C: c.traces[i].u, B: l.LoRA.A, TB: true})
+			p.Low = &backend.Low{U: c.traces[i].u, A: l.LoRA.A, V: l.LoRA.Bt, Scale: l.LoRA.Scaling}
 		}
+		products = append(products, p)
 	}
 	b.Gemm(x, false, products...)
 	for i, l := range c.linears {
@@ -68,15 +69,16 @@ func (c *call) forward(b backend.Backend, x, dropped backend.Mat) {
 	}
 }
 
-// update adds the low-rank part to output i.
+// update adds the low-rank part to output i if that is still to do, and applies
+// DoRA's magnitude.
 func (c *call) update(b backend.Backend, i int, x, dropped backend.Mat) {
 	l, t, y := c.linears[i].LoRA, c.traces[i], c.ys[i]
 	if p := l.dropout(c.step); p > 0 {
 		b.Dropout(dropped, x, p, l.key(c.step), false)
 		b.Gemm(dropped, false, backend.Product{C: t.u, B: l.A, TB: true})
+		b.Scale(t.u, l.Scaling)
+		b.Gemm(t.u, false, backend.Product{C: y, B: l.Bt, Add: true})
 	}
-	b.Scale(t.u, l.Scaling)
-	b.Gemm(t.u, false, backend.Product{C: y, B: l.Bt, Add: true})
 	if !l.Magnitude.Empty() {
 		if !t.y0.Empty() {
 			b.Copy(t.y0, y)
@@ -129,19 +131,13 @@ func (k *back) backward(b backend.Backend) {
 		if l.LoRA != nil && !l.LoRA.Magnitude.Empty() {
 			dy = k.magnitude(b, i)
 		}
-		var products []backend.Product
-		if !k.dx.Empty() {
-			products = append(products, backend.Product{C: k.dx, B: l.W.Mat, TB: l.Transposed, Add: i > 0})
+		p := backend.Product{C: k.dx, B: l.W.Mat, TB: l.Transposed, Add: i > 0}
+		switch {
+		case l.LoRA != nil:
+			k.update(b, i, dy, p)
+		case !k.dx.Empty():
+			b.Gemm(dy, false, p)
 		}
-		if l.LoRA == nil {
-			if products != nil {
-				b.Gemm(dy, false, products...)
-			}
-			continue
-		}
-		du := k.space.du.View(0, 0, dy.Rows, l.LoRA.A.Rows)
-		b.Gemm(dy, false, append(products, backend.Product{C: du, B: l.LoRA.Bt, TB: true})...)
-		k.update(b, i, dy, du)
 	}
 }
 
@@ -154,25 +150,34 @@ func (k *back) weight(b backend.Backend, l *Linear, dy backend.Mat) {
 	b.Gemm(dy, true, backend.Product{C: l.W.Grad, B: k.x, Add: true})
 }
 
-// update adds to the gradients of A and B and carries du on to dx.
-func (k *back) update(b backend.Backend, i int, dy, du backend.Mat) {
+// update adds to the gradients of A and B, and computes dx, whose part through
+// W is p.
+func (k *back) update(b backend.Backend, i int, dy backend.Mat, p backend.Product) {
 	l := k.linears[i].LoRA
-	b.Gemm(k.traces[i].u, true, backend.Product{C: l.dBt, B: dy, Add: true})
-	b.Scale(du, l.Scaling)
-	p := l.dropout(k.step)
-	x := k.x
-	if p > 0 {
-		x = k.space.dropped.View(0, 0, k.x.Rows, k.x.Cols)
-		b.Dropout(x, k.x, p, l.key(k.step), false)
-	}
-	b.Gemm(du, true, backend.Product{C: l.dA, B: x, Add: true})
+	du := k.space.du.View(0, 0, dy.Rows, l.A.Rows)
+	dropped := l.dropout(k.step) > 0
 	switch {
 	case k.dx.Empty():
-	case p > 0:
-		b.Gemm(du, false, backend.Product{C: x, B: l.A})
-		b.Dropout(k.dx, x, p, l.key(k.step), true)
+		b.Gemm(dy, false, backend.Product{C: du, B: l.Bt, TB: true})
+	case dropped:
+		b.Gemm(dy, false, p, backend.Product{C: du, B: l.Bt, TB: true})
 	default:
-		b.Gemm(du, false, backend.Product{C: k.dx, B: l.A, Add: true})
+		p.Low = &backend.Low{U: du, A: l.Bt, V: l.A, Scale: l.Scaling}
+		b.Gemm(dy, false, p)
+	}
+	if p.Low == nil {
+		b.Scale(du, l.Scaling)
+	}
+	b.Gemm(k.traces[i].u, true, backend.Product{C: l.dBt, B: dy, Add: true})
+	x := k.x
+	if dropped {
+		x = k.space.dropped.View(0, 0, k.x.Rows, k.x.Cols)
+		b.Dropout(x, k.x, l.dropout(k.step), l.key(k.step), false)
+	}
+	b.Gemm(du, true, backend.Product{C: l.dA, B: x, Add: true})
+	if dropped && !k.dx.Empty() {
+		b.Gemm(du, false, backend.Product{C: x, B: l.A})
+		b.Dropout(k.dx, x, l.dropout(k.step), l.key(k.step), true)
 	}
 }
 

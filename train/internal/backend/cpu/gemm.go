@@ -11,31 +11,74 @@ import (
 // frozen right-hand factors are decoded block by block on the way into the
 // packed panels. In float32 a single row is multiplied without packing.
 func (b *Backend) Gemm(a backend.Mat, ta bool, products ...backend.Product) {
-	single := !ta && a.Rows == 1 && !a.Empty() && a.Mem.(*mem).values != nil
-	var terms []linalg.Term[float32]
-	var terms16 []linalg.BF16Term
-	for _, p := range products {
-		m, ok := frozenBF16(p.B)
-		switch {
-		case ok && !ta && !b.exact:
-			terms16 = append(terms16, linalg.BF16Term{C: writable(p.C).linalg(), B: m, TB: p.TB, Add: p.Add})
-		case single:
-			b.vector(values(a).row(0), p)
-		default:
-			terms = append(terms, linalg.Term[float32]{C: writable(p.C).linalg(), B: factor(p.B, p.TB), Add: p.Add})
-		}
+	if !ta && a.Rows == 1 && !a.Empty() && a.Mem.(*mem).values != nil {
+		b.gemmRow(a, products)
+		return
 	}
 	left, release := b.left(a)
 	defer release()
 	if ta {
 		left = left.T()
 	}
+	var terms, lows []linalg.Term[float32]
+	var terms16 []linalg.BF16Term
+	for _, p := range products {
+		c := writable(p.C).linalg()
+		var u, v linalg.Mat[float32]
+		if p.Low != nil {
+			u, v = writable(p.Low.U).linalg(), values(p.Low.V).linalg()
+			lows = append(lows, linalg.Term[float32]{C: u, B: factor(p.Low.A, true)})
+		}
+		if m, ok := b.rounded(p.B); ok && !ta {
+			terms16 = append(terms16, linalg.BF16Term{C: c, B: m, TB: p.TB, Add: p.Add, U: u, V: v})
+			continue
+		}
+		terms = append(terms, linalg.Term[float32]{C: c, B: factor(p.B, p.TB), Add: p.Add, U: u, V: v})
+	}
+	if len(terms)+len(lows) > 0 {
+		l := linalg.NewLeft(b.workers, left)
+		defer l.Close()
+		l.Products(lows...)
+		b.scaleLows(products)
+		l.Products(terms...)
+	}
 	if len(terms16) > 0 {
 		linalg.ProductsBF16(b.workers, left, terms16...)
 	}
-	if len(terms) > 0 {
-		linalg.Products(b.workers, left, terms...)
+}
+
+func (b *Backend) scaleLows(products []backend.Product) {
+	for _, p := range products {
+		if p.Low != nil {
+			b.Scale(p.Low.U, p.Low.Scale)
+		}
 	}
+}
+
+// gemmRow is Gemm of one row.
+func (b *Backend) gemmRow(a backend.Mat, products []backend.Product) {
+	row := values(a).row(0)
+	for _, p := range products {
+		if m, ok := b.rounded(p.B); ok {
+			linalg.ProductsBF16(b.workers, values(a).linalg(), linalg.BF16Term{C: writable(p.C).linalg(), B: m, TB: p.TB, Add: p.Add})
+		} else {
+			b.vector(row, p)
+		}
+		if l := p.Low; l != nil {
+			b.vector(row, backend.Product{C: l.U, B: l.A, TB: true})
+			b.Scale(l.U, l.Scale)
+			b.vector(values(l.U).row(0), backend.Product{C: p.C, B: l.V, Add: true})
+		}
+	}
+}
+
+// rounded returns m as bfloat16 values if products with it round the other
+// factor.
+func (b *Backend) rounded(m backend.Mat) (linalg.BF16, bool) {
+	if b.exact {
+		return linalg.BF16{}, false
+	}
+	return frozenBF16(m)
 }
 
 // frozenBF16 returns m as bfloat16 values if it is stored so.

@@ -96,6 +96,31 @@ func TestGemmRounded(t *testing.T) {
 	}
 }
 
+// A low-rank update in a product is that of products of its own.
+func TestGemmLow(t *testing.T) {
+	const k, n, r = 37, 29, 3
+	const scale = 0.5
+	for _, m := range []int{1, 13} {
+		for _, d := range []dtype.DType{dtype.F32, dtype.BF16, dtype.F16} {
+			b := newBed(t)
+			b.b.SetExact(true)
+			x, x64 := b.mat(m, k)
+			v, _ := b.mat(k, n)
+			w, w64 := b.frozen(v, d)
+			a, a64 := b.mat(r, k)
+			up, up64 := b.mat(r, n)
+			c, u := b.zeros(m, n), b.zeros(m, r)
+			b.b.Gemm(x, false, backend.Product{C: c, B: w, Low: &backend.Low{U: u, A: a, V: up, Scale: scale}})
+			u64 := product64(x64, m, k, false, a64, r, true, nil)
+			for i := range u64 {
+				u64[i] *= scale
+			}
+			b.near("U", u, u64, tolerance)
+			b.near("C", c, product64(u64, m, r, false, up64, n, false, product64(x64, m, k, false, w64, n, false, nil)), tolerance)
+		}
+	}
+}
+
 func TestRows(t *testing.T) {
 	b := newBed(t)
 	x, x64 := b.mat(6, 9)

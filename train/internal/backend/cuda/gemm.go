@@ -24,6 +24,11 @@ func (b *Backend) Gemm(a backend.Mat, ta bool, products ...backend.Product) {
 			continue
 		}
 		b.do(func() error { return b.product(a, ta, p) })
+		if l := p.Low; l != nil {
+			b.do(func() error { return b.product(a, ta, backend.Product{C: l.U, B: l.A, TB: true}) })
+			b.Scale(l.U, l.Scale)
+			b.do(func() error { return b.product(l.U, false, backend.Product{C: p.C, B: l.V, Add: true}) })
+		}
 	}
 }
 
