@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -88,9 +89,7 @@ func (p part) write(t *testing.T, seed uint64, base *checkpoint.Checkpoint) *dia
 	a.Replacements, a.Tokens = p.replaced, p.tokens
 	a.FanInFanOut = p.config["fan_in_fan_out"] == true
 	config := map[string]any{"peft_type": "LORA"}
-	for name, v := range p.config {
-		config[name] = v
-	}
+	maps.Copy(config, p.config)
 	text, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
