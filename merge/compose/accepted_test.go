@@ -256,6 +256,7 @@ func TestNotAccepted(t *testing.T) {
 	}{
 		"replaced and adapted":       {[]part{{specs: []spec{onQ}, replaced: saved}, {specs: []spec{onHead}}}, "lm_head"},
 		"adapted and replaced":       {[]part{{specs: []spec{onHead}}, {specs: []spec{onQ}, replaced: saved}}, "lm_head"},
+		"attention replaced":         {[]part{{specs: []spec{onAttn}}, {specs: []spec{onQ}, replaced: []adapter.Replacement{replacing("attn.in_proj_weight", "modules_to_save", 18, 6)}}}, "in_proj_weight"},
 		"replaced, with token rows":  {[]part{{specs: []spec{onQ}, replaced: table}, {specs: []spec{onO}, tokens: rows}}, "embed_tokens"},
 		"adapted, with token rows":   {[]part{{specs: []spec{onTokens}}, {specs: []spec{onQ}, tokens: rows}}, "embed_tokens"},
 		"replaced by other dtypes":   {[]part{{specs: []spec{onQ}, replaced: zeros(dtype.F16, 2, 6)}, {specs: []spec{onQ}, replaced: zeros(dtype.BF16, 2, 6)}}, "score.weight"},

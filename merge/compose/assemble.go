@@ -93,7 +93,7 @@ func weightNames(m *adapter.Module) (names []string) {
 	if m.Param != "" {
 		return append(names, m.Name())
 	}
-	return append(names, m.Path+".weight")
+	return append(names, m.Path+".weight", m.Path+".in_proj_weight") // the latter of torch's attention
 }
 
 // identity reports whether nothing was done to one adapter.
