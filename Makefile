@@ -30,7 +30,7 @@ cuda-sim:
 # Kills, full disks, interrupts and truncated inputs. Needs Linux; what needs
 # root (small file systems) or strace says NOT RUN without it.
 fault:
-	$(GO) test -tags fault -count=1 -run 'Hostile|Large|Index' ./format/checkpoint ./merge
+	$(GO) test -tags fault -count=1 -run 'Hostile|Large|Index|Stops' ./format/checkpoint ./merge
 	$(GO) test -tags fault -count=1 -timeout 30m -v ./test/fault -kills='$(FAULT_KILLS)'
 
 # Times beside cp and PEFT, written to bench/RESULTS.md.

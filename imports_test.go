@@ -58,8 +58,8 @@ var below = map[string][]string{
 		"internal/strictjson", "internal/text", "format/note",
 	},
 	"format/adapter": {
-		"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/text",
-		"format/adapter/names", "format/note",
+		"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/mmap",
+		"internal/text", "format/adapter/names", "format/note",
 	},
 	"format/checkpoint": {
 		"format/safetensors", "format/dtype", "format/rule", "internal/strictjson", "internal/text",

@@ -75,7 +75,7 @@ func CompareAdapters(a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, e
 		if ma.Magnitude != nil || mb.Magnitude != nil {
 			r.note("DoRA magnitudes are not compared, only the low-rank deltas")
 		}
-		inner, squareA, squareB = inner+dot, squareA+p.NormA*p.NormA, squareB+p.NormB*p.NormB
+		inner, squareA, squareB = inner+dot, squareA+float64(p.NormA*p.NormA), squareB+float64(p.NormB*p.NormB)
 		r.Modules = append(r.Modules, p)
 	}
 	for _, m := range b.Modules {
@@ -240,7 +240,7 @@ func principal(x, y lowrank.Mat) (overlap float64, degrees []float64) {
 	_, s, _ := linalg.SVD(c)
 	for _, v := range s {
 		v = min(1, v)
-		overlap += v * v
+		overlap += float64(v * v)
 		degrees = append(degrees, math.Acos(v)*180/math.Pi)
 	}
 	return overlap / float64(len(s)), degrees

@@ -60,7 +60,7 @@ func (d *delta) rounded(workers int, left, right linalg.Mat[float32], n int) ([]
 				for j, low := range e.Data[i*d.cols : (i+1)*d.cols] {
 					t := base[j] + math.Ldexp(float64(low), d.exponent)
 					ulp := ulpOf(grid, t)
-					e.Data[i*d.cols+j] = float32(math.Ldexp(math.RoundToEven(t/ulp)*ulp-t, -d.exponent))
+					e.Data[i*d.cols+j] = float32(math.Ldexp(float64(math.RoundToEven(t/ulp)*ulp)-t, -d.exponent))
 				}
 			}
 		})

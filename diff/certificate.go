@@ -59,7 +59,7 @@ func (c *Certificate) add(s stats, t *truncation, error2, next float64) {
 func (c *Certificate) finish(largest float64) {
 	c.Norm, c.Relative = math.Sqrt(c.delta2), ratio(c.delta2, c.base2)
 	c.Error, c.NoiseFloor, c.Largest = ratio(c.error2, c.delta2), ratio(c.noise2, c.delta2), largest
-	c.Energy = 1 - c.Error*c.Error
+	c.Energy = 1 - float64(c.Error*c.Error)
 	if largest > 0 {
 		c.StableRank = c.delta2 / (largest * largest)
 	}

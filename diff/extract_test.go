@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -19,17 +18,8 @@ import (
 	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/lowrank"
 	"github.com/loratool/loratool/merge"
+	"github.com/loratool/loratool/testdata/fixture"
 )
-
-func open(t *testing.T, path string) *checkpoint.Checkpoint {
-	t.Helper()
-	c, err := checkpoint.Open(path, checkpoint.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
 
 // TestRoundTrip extracts from models that PEFT merged, merges what was
 // extracted and compares with the model it came from: every tensor is as near
@@ -44,7 +34,7 @@ func TestRoundTrip(t *testing.T) {
 	for _, expected := range cases {
 		dir := filepath.Dir(expected)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			base, tuned := open(t, filepath.Join(dir, "base")), open(t, expected)
+			base, tuned := fixture.Open(t, filepath.Join(dir, "base")), fixture.Open(t, expected)
 			x, err := diff.Extract(context.Background(), base, tuned, diff.ExtractOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -76,7 +66,7 @@ func checkRoundTrip(t *testing.T, base, tuned *checkpoint.Checkpoint, x *diff.Ex
 	if _, err := merge.Apply(context.Background(), merged, base, []merge.Weighted{{Adapter: a.Adapter, Weight: 1}}, merge.Options{DType: dtype.F32}); err != nil {
 		t.Fatal(err)
 	}
-	back := open(t, merged)
+	back := fixture.Open(t, merged)
 	for _, c := range x.Report.Modules {
 		want, got := values(t, tuned, c.Tensor), values(t, back, c.Tensor)
 		distance, norm := 0.0, 0.0
@@ -153,20 +143,7 @@ func (m *maker) add(name string, d dtype.DType, rank int, shape ...int) {
 
 func (m *maker) open(t *testing.T) (base, tuned *checkpoint.Checkpoint) {
 	t.Helper()
-	dir := t.TempDir()
-	for name, tensors := range map[string][]safetensors.NamedData{"base": m.base, "tuned": m.tuned} {
-		f, err := os.Create(filepath.Join(dir, name+".safetensors"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := safetensors.Write(f, tensors, nil); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return open(t, filepath.Join(dir, "base.safetensors")), open(t, filepath.Join(dir, "tuned.safetensors"))
+	return fixture.Base(t, m.base...), fixture.Base(t, m.tuned...)
 }
 
 func newMaker() *maker { return &maker{r: rand.New(rand.NewPCG(1, 2))} }

@@ -81,7 +81,7 @@ func energyCurves(p *report.Page, spectra []spectrum) {
 		}
 		sum := 0.0
 		for i, v := range s.values {
-			sum += v * v
+			sum += float64(v * v)
 			c.X, c.Y = append(c.X, float64(i+1)), append(c.Y, min(1, sum/(s.norm*s.norm)))
 		}
 		if s.norm > 0 && len(s.values) > 0 {

@@ -16,26 +16,18 @@ import (
 	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/lowrank"
 	"github.com/loratool/loratool/merge"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // folder writes a checkpoint with a config.json.
 func folder(t *testing.T, config string, tensors []safetensors.NamedData) *checkpoint.Checkpoint {
 	t.Helper()
 	dir := t.TempDir()
-	f, err := os.Create(filepath.Join(dir, "model.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := safetensors.Write(f, tensors, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	fixture.Write(t, filepath.Join(dir, "model.safetensors"), tensors...)
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return open(t, dir)
+	return fixture.Open(t, dir)
 }
 
 // experts adds a layer of a Mixtral: two experts as lists, and their router.
@@ -146,7 +138,7 @@ func gives(t *testing.T, x *diff.Extraction, base, tuned *checkpoint.Checkpoint)
 	if _, err := merge.Apply(context.Background(), out, base, []merge.Weighted{{Adapter: a.Adapter, Weight: 1}}, merge.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	merged := open(t, out)
+	merged := fixture.Open(t, out)
 	for _, name := range tuned.Names() {
 		got, want := values(t, merged, name), values(t, tuned, name)
 		for i := range want {

@@ -70,7 +70,7 @@ func (n noise) square(v float32) float32 {
 // zero singular values: up to 4.4e-8·‖X‖ of exact products of rank 1 to 64 and
 // sides of 64 to 3000.
 func resolved(edge, delta2 float64) float64 {
-	return math.Sqrt(float64(edge*edge) + 0x1p-46*delta2)
+	return math.Sqrt(float64(edge*edge) + float64(0x1p-46*delta2))
 }
 
 // noiseEdge bounds the largest singular value of a rows×cols matrix of

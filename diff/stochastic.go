@@ -109,10 +109,10 @@ func (d *delta) stochastic(workers int, left, right linalg.Mat[float32], expecte
 		return sum.all.square, math.Sqrt(sum.all.square), left.Rows == 0 && float64(sum.beyond) <= mostBeyond*elements, nil
 	}
 	// The part has the noise in its directions as an error.
-	own := (sum.all.square*(rank/float64(d.rows)+rank/float64(d.cols)) + partError*partError*sum.part) / elements
+	own := (float64(sum.all.square*(rank/float64(d.rows)+rank/float64(d.cols))) + float64(partError*partError*sum.part)) / elements
 	kept := (1 - rank/float64(d.rows)) * (1 - rank/float64(d.cols))
 	q := sum.all.square / (sum.all.expected * kept)
-	ok = q >= leastExpected && q <= mostExpected && sum.fine.square <= mostFine*(sum.fine.expected+own*float64(sum.fine.n))
+	ok = q >= leastExpected && q <= mostExpected && sum.fine.square <= mostFine*(sum.fine.expected+float64(own*float64(sum.fine.n)))
 	scale := max(1, q) // the edge follows the data where they say more
 	return sum.all.expected, resolved(noiseEdge(scale*sum.rowMost, scale*largestOf(sum.columns), d.rows, d.cols), sum.part), ok, nil
 }
@@ -134,7 +134,7 @@ func (d *delta) leftover(p *leftover, left, right linalg.Mat[float32], first, n 
 			ulp := ulpOf(grid, t)
 			f := t / ulp
 			f -= math.Floor(f)
-			variance := float64(f*(1-f)) * ulp * ulp
+			variance := float64(float64(f*(1-f)) * ulp * ulp)
 			off := math.Abs(tuned[j] - t)
 			p.all.add(float64(off*off), variance)
 			if ulp <= fine {

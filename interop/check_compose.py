@@ -31,9 +31,9 @@ def check(name, ok, detail=""):
     print(f"{'ok  ' if ok else 'FAIL'} {name}{': ' + detail if detail else ''}", flush=True)
 
 
-def model(seed=0):
+def model(seed=0, **config):
     torch.manual_seed(seed)
-    m = T.LlamaForCausalLM(T.LlamaConfig(hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=67))
+    m = T.LlamaForCausalLM(T.LlamaConfig(hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=67, **config))
     return m.eval()
 
 
@@ -294,6 +294,33 @@ def wrong(r):
     check("DoRA: PEFT composes it, loratool refuses with the way out", done.returncode == 4 and "hint:" in done.stderr)
 
 
+# ---- what PEFT's config has once for all modules
+
+def accepted(r):
+    """The results load in PEFT, and merge by loratool to what PEFT computes."""
+    biased = lambda: model(attention_bias=True)
+    base, ids = r.path("base"), torch.arange(20)[None]
+    biased().save_pretrained(base)
+    q, mlp = dict(r=4, target_modules=["q_proj"]), dict(r=2, target_modules=["gate_proj", "down_proj"])
+    for name, x, y in [
+        ("lora_bias beside none", dict(q, lora_bias=True), mlp),
+        ("none beside lora_bias", mlp, dict(q, lora_bias=True)),
+        ("init_lora_weights beside lora_bias", dict(mlp, init_lora_weights="gaussian"), dict(q, lora_bias=True)),
+        ("dropout beside target_parameters", dict(q, lora_dropout=0.1), dict(r=2, target_modules=[], target_parameters=["mlp.up_proj.weight"])),
+        ("rsLoRA of two ranks", dict(q, use_rslora=True), dict(mlp, use_rslora=True)),
+    ]:
+        out, _ = r.run("compose", r.adapter(41, **x), r.adapter(42, **y))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            p = PeftModel.from_pretrained(biased(), out)
+        lost = [str(w.message)[:80] for w in said if "missing" in str(w.message).lower()]
+        merged, _ = r.run("merge", base, out)
+        with torch.no_grad():
+            want = p.eval()(ids).logits
+            d = (T.AutoModelForCausalLM.from_pretrained(merged).eval()(ids).logits - want).abs().max() / want.abs().max()
+        check(f"{name}: loads in PEFT and merges", d < 1e-5 and not lost, f"logits off by {d:.1e} {lost}")
+
+
 # ---- rerank and plain
 
 def rerank(r):
@@ -372,7 +399,7 @@ def main():
     a = a.parse_args()
     with tempfile.TemporaryDirectory() as work:
         r = Runner(os.path.abspath(a.loratool), work)
-        for part in [exact, elements, mergekit, wrong, rerank, plain]:
+        for part in [exact, elements, mergekit, wrong, accepted, rerank, plain]:
             try:
                 part(r)
             except Exception as e:

@@ -5,11 +5,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // BenchmarkFill measures the computation alone, one goroutine, values in
@@ -44,7 +46,7 @@ func benchmarkFill(b *testing.B, d dtype.DType, rank int, random bool) {
 		ch.random = newRoundingKey(1, "w")
 	}
 	wr := &writer{}
-	k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
+	k := newWorker(wr, new(atomic.Bool))
 	dst := make([]byte, len(w.Data))
 	var s Stats
 	b.SetBytes(int64(len(dst)))
@@ -94,7 +96,7 @@ func BenchmarkRecord(b *testing.B) {
 				b.Run(fmt.Sprintf("%v/%v/%g", d, random, relative), func(b *testing.B) {
 					ch := benchmarkChange(d, relative, random)
 					wr := &writer{}
-					k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
+					k := newWorker(wr, new(atomic.Bool))
 					dst := make([]byte, len(ch.source))
 					b.SetBytes(int64(len(dst)))
 					var f *fragment
@@ -119,7 +121,7 @@ func BenchmarkRestore(b *testing.B) {
 			b.Run(fmt.Sprintf("%v/%v", d, random), func(b *testing.B) {
 				ch := benchmarkChange(d, 1e-2, random)
 				wr := &writer{}
-				k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
+				k := newWorker(wr, new(atomic.Bool))
 				merged, restored := make([]byte, len(ch.source)), make([]byte, len(ch.source))
 				if _, err := fillRecorded(k, merged, ch); err != nil {
 					b.Fatal(err)
@@ -150,7 +152,7 @@ func BenchmarkMerge(b *testing.B) {
 		factors = append(factors, named(name+".lora_A.weight", values(r, dtype.F32, 0.02, rank, n)), named(name+".lora_B.weight", values(r, dtype.F32, 0.001, n, rank)))
 	}
 	base := filepath.Join(dir, "base.safetensors")
-	writeTensors(b, base, weights...)
+	fixture.Write(b, base, weights...)
 	a := writeAdapter(b, map[string]any{"r": rank}, factors...)
 	info, err := os.Stat(base)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 func (c *computer[T]) boundedRow(out []byte, w, d []T, bound float64, row, col int, s *Stats) error {
 	ch := c.change
 	if ch.dora != nil {
-		if err := ch.dora.prepare(ch); err != nil {
+		if err := ch.dora.prepare(ch, c.stop); err != nil {
 			return err
 		}
 	}
@@ -48,6 +48,9 @@ func (c *computer[T]) boundedRow(out []byte, w, d []T, bound float64, row, col i
 		place := out[j*width : (j+1)*width]
 		if ch.random != nil && c.doubtful[j] || ch.random == nil && !bytes.Equal(place, c.other[j*width:(j+1)*width]) {
 			c.slow.add(j)
+			if c.stop.Load() {
+				return errStopped
+			}
 			c.exact.roundElement(place, ch, c.plane, row, col+j, float64(w[j]))
 		}
 	}

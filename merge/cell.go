@@ -82,3 +82,8 @@ func (c cell) middle() float64 {
 	}
 	return c.center + float64((c.above-c.below)/2)
 }
+
+// meets reports whether a cell has a number within e of t.
+func (c cell) meets(t, e float64) bool {
+	return t+e >= c.center-c.below && t-e <= c.center+c.above
+}

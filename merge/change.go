@@ -1,8 +1,11 @@
 package merge
 
 import (
+	"fmt"
+
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
 )
 
@@ -115,7 +118,8 @@ func (c *change) single() bool {
 }
 
 // replaceRows overwrites the rows that are replaced within elements
-// [first, last) of the tensor, which dst holds.
+// [first, last) of the tensor, which dst holds. Values that do not fit into its
+// dtype are an error (AD045).
 func (c *change) replaceRows(dst []byte, first, last int) error {
 	width := c.out.DType.Bits() / 8
 	for _, r := range c.replaced {
@@ -130,6 +134,17 @@ func (c *change) replaceRows(dst []byte, first, last int) error {
 		v.DType.Decode64(values, v.Bytes[at:at+len(values)*in])
 		out := dst[(from-first)*width : (to-first)*width]
 		c.out.DType.Encode64(out, values)
+		if c.out.DType.MaxFinite() >= v.DType.MaxFinite() {
+			continue
+		}
+		encoded := make([]float64, len(values))
+		c.out.DType.Decode64(encoded, out)
+		for j, x := range values {
+			if finite(x) && !finite(encoded[j]) {
+				return &rule.Error{Tensor: v.Name, Rule: "AD045", Err: fmt.Errorf("%g for row %d of tensor %q does not fit into %v", x, r.row, c.out.Name, c.out.DType),
+					Hint: "write a wider dtype with --dtype"}
+			}
+		}
 	}
 	return nil
 }

@@ -6,19 +6,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // mergeCase merges adapters of goldens, each with its weight, into the base of
 // the first, and returns the output.
 func mergeCase(t *testing.T, base string, adapters []string, weights []float64) (string, *Report, error) {
 	t.Helper()
-	b, err := checkpoint.Open(base, checkpoint.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	b := fixture.Open(t, base)
 	var ws []Weighted
 	for i, path := range adapters {
 		a, err := dialect.OpenPEFT(path)

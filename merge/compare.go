@@ -36,7 +36,8 @@ func (c *comparison) merge(o comparison) {
 func (c *comparison) hopeless() bool { return c.runs > 0 && !c.float32 && c.ulp > 2 }
 
 // A rowReader looks at rows of a tensor with what a merge knows of them: the
-// base's values, the delta with the bound of its error here and in float32, and the elements of a checkpoint.
+// base's values, the delta with the bound of its error here and in float32, and
+// the elements of a checkpoint.
 type rowReader func(w, merged []byte, d []float64, bound, coarse float64, plane, row, col int) error
 
 // compareRun compares elements [first, last) of a checkpoint's tensor with
@@ -106,11 +107,6 @@ func (c *comparison) row(ch *change, w, merged, want []byte, d []float64, coarse
 }
 
 func valueAt(d dtype.DType, src []byte, j int) float64 { return d.Value(d.Bits64(src, j)) }
-
-// meets reports whether a cell has a number within e of t.
-func (c cell) meets(t, e float64) bool {
-	return t+e >= c.center-c.below && t-e <= c.center+c.above
-}
 
 // read calls do for the rows of elements [first, last).
 func (k *worker) read(ch *change, merged []byte, first, last int, do rowReader) error {

@@ -1,8 +1,10 @@
 package merge
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,8 +17,13 @@ import (
 	"github.com/loratool/loratool/internal/mmap"
 )
 
+// pieceOf returns piece i of a file.
+func pieceOf(file []byte, i int) []byte {
+	return file[i*record.PieceBytes : min((i+1)*record.PieceBytes, len(file))]
+}
+
 // sumPieces sums up the pieces of a mapped file on all processors.
-func sumPieces(sums []record.Sum, file []byte) error {
+func sumPieces(ctx context.Context, sums []record.Sum, file []byte) error {
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	var once sync.Once
@@ -24,7 +31,7 @@ func sumPieces(sums []record.Sum, file []byte) error {
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			err := mmap.Guard(func() {
-				for i := int(next.Add(1)) - 1; i < len(sums); i = int(next.Add(1)) - 1 {
+				for i := int(next.Add(1)) - 1; i < len(sums) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
 					sums[i] = record.SumPiece(pieceOf(file, i))
 				}
 			})
@@ -34,7 +41,7 @@ func sumPieces(sums []record.Sum, file []byte) error {
 		})
 	}
 	workers.Wait()
-	return fault
+	return errors.Join(fault, context.Cause(ctx))
 }
 
 // adapterFiles returns the files that make an adapter, with their digests: the
@@ -45,7 +52,10 @@ func adapterFiles(source string) (files []record.File, err error) {
 		return nil, err
 	}
 	paths := []string{source, filepath.Join(filepath.Dir(source), dialect.ConfigName)}
-	if info.IsDir() {
+	switch {
+	case info.IsDir() && dialect.IsTrained(source):
+		paths = []string{filepath.Join(source, dialect.TrainedWeightsName), filepath.Join(source, dialect.TrainedConfigName)}
+	case info.IsDir():
 		paths = []string{filepath.Join(source, dialect.WeightsName), filepath.Join(source, dialect.ConfigName)}
 	}
 	for i, path := range paths {

@@ -5,13 +5,14 @@ import (
 	"math"
 	"math/big"
 	"sync"
+	"sync/atomic"
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/rule"
 )
 
-// dora is the magnitudes of the modules whose weights a tensor holds (Liu et al. 2024, equation 5; PEFT's
-// DoraLinearLayer):
+// dora is the magnitudes of the modules whose weights a tensor holds (Liu et
+// al. 2024, equation 5; PEFT's DoraLinearLayer):
 //
 //	W' = g ⊙ (W + ΔW),  g = m / ‖W + ΔW‖
 //
@@ -22,13 +23,13 @@ type dora struct {
 	outputs    int  // of the plane
 	onColumns  bool // outputs run along the columns of the plane
 
-	once   sync.Once
-	err    error
-	m      []float64
-	scaled []bool    // outputs that have a magnitude; nil: all
-	gain   []float64 // m / norm by output
-	error  []float64 // bound of the relative error of gain by output
-	radius float64   // power of two above every error, for the record
+	preparing sync.Mutex
+	ready     atomic.Bool // what follows is computed
+	m         []float64
+	scaled    []bool    // outputs that have a magnitude; nil: all
+	gain      []float64 // m / norm by output
+	error     []float64 // bound of the relative error of gain by output
+	radius    float64   // power of two above every error, for the record
 
 	lock  sync.Mutex
 	exact map[int]*big.Float // norms computed to doraBits, by output
@@ -74,14 +75,14 @@ func (d *dora) gather() {
 	}
 }
 
-// nameOf is the name of the tensor that has the magnitude of an output.
-func (d *dora) nameOf(out int) string {
-	for _, g := range d.magnitudes {
-		if index(g.to, out) >= 0 {
-			return g.tensor.Name
+// tensorOf is the tensor that has the magnitude of an output that has one.
+func (d *dora) tensorOf(out int) *adapter.Tensor {
+	for i := range d.magnitudes {
+		if index(d.magnitudes[i].to, out) >= 0 {
+			return &d.magnitudes[i].tensor
 		}
 	}
-	return ""
+	return nil
 }
 
 // leaves reports whether an output has no magnitude.
@@ -93,14 +94,23 @@ func (d *dora) leaves(out int) bool { return d.scaled != nil && !d.scaled[out] }
 const doraBits = 256
 
 // prepare computes the norms on first use.
-func (d *dora) prepare(ch *change) error {
-	d.once.Do(func() { d.err = d.norms(ch) })
-	return d.err
+func (d *dora) prepare(ch *change, stop *atomic.Bool) error {
+	if d.ready.Load() {
+		return nil
+	}
+	d.preparing.Lock()
+	defer d.preparing.Unlock()
+	if d.ready.Load() {
+		return nil
+	}
+	err := d.norms(ch, stop)
+	d.ready.Store(err == nil)
+	return err
 }
 
 // norms sums the squares of each output in a fixed order, with compensation,
 // so that the relative error does not grow with the number of inputs.
-func (d *dora) norms(ch *change) error {
+func (d *dora) norms(ch *change, stop *atomic.Bool) error {
 	d.gather()
 	sums, worst := newCompensated(len(d.m)), make([]float64, len(d.m))
 	c := newComputer64(new(layoutCache[float64]))
@@ -112,6 +122,9 @@ func (d *dora) norms(ch *change) error {
 	w := make([]float64, ch.cols)
 	width := ch.in.Bits() / 8
 	for row := 0; row < ch.rows; row += blockRows {
+		if stop.Load() {
+			return errStopped
+		}
 		rows := min(blockRows, ch.rows-row)
 		if err := c.delta(row, rows, 0, ch.cols); err != nil {
 			return err
@@ -134,8 +147,11 @@ func (d *dora) norms(ch *change) error {
 			continue
 		}
 		norm := math.Sqrt(sums.sum[i] + sums.rest[i])
-		if !finite(m) || !finite(norm) || norm == 0 {
-			return &rule.Error{File: "", Tensor: d.nameOf(i), Rule: "AD045", Err: fmt.Errorf("magnitude %v of output %d beside norm %v", m, i, norm)}
+		if !finite(m) {
+			return notFinite(*d.tensorOf(i))
+		}
+		if !finite(norm) || norm == 0 {
+			return &rule.Error{File: "", Tensor: d.tensorOf(i).Name, Rule: "AD045", Err: fmt.Errorf("magnitude %v of output %d beside norm %v", m, i, norm)}
 		}
 		d.gain[i] = m / norm
 		d.error[i] = 0x1p-50 + 2*math.Sqrt(inputs)*worst[i]/norm
@@ -195,6 +211,9 @@ func (d *dora) exactNorm(e *exact, ch *change, out int) *big.Float {
 	var w [1]float64
 	width := ch.in.Bits() / 8
 	for i := range n {
+		if e.stop.Load() {
+			return sum.SetInt64(1) // of an element that nobody waits for
+		}
 		row, col := out, i
 		if d.onColumns {
 			row, col = i, out

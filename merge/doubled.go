@@ -20,7 +20,7 @@ func twoProduct(a, b float64) (product, rest float64) {
 	return product, math.FMA(a, b, -product)
 }
 
-// dot returns c·Σ x·y.
+// dotDoubled returns c·Σ x·y.
 func dotDoubled(c float64, x, y func(k int) float64, n int) doubled {
 	sum, rest, abs := 0.0, 0.0, 0.0
 	for k := range n {

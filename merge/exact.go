@@ -3,6 +3,7 @@ package merge
 import (
 	"math"
 	"math/big"
+	"sync/atomic"
 
 	"github.com/loratool/loratool/format/dtype"
 )
@@ -13,10 +14,11 @@ type exact struct {
 	sum, product, x, y big.Float
 	pair               [2]float64
 	low, high          [8]byte
+	stop               *atomic.Bool // the computer's
 }
 
-// bits of a big.Float that holds every sum the engine can meet: factors and
-// coefficient in float64 span exponents from −3·1074 to 3·1024, and the
+// exactBits is the precision of a big.Float that holds every sum the engine can
+// meet: factors and coefficient in float64 span exponents from −3·1074 to 3·1024, and the
 // products have 159 significant bits.
 const exactBits = 3*(1074+1024) + 256
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // rat returns w + Σ c·l·r as a fraction.
@@ -78,7 +79,7 @@ func testLinear(t *testing.T, d, fd dtype.DType, out, in, rank int, scale float6
 	w := values(r, d, 0.5, out, in)
 	a, b := values(r, fd, scale, rank, in), values(r, fd, 0.2, out, rank)
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, named("x.weight", w))
+	fixture.Write(t, base, named("x.weight", w))
 	adapter := writeAdapter(t, map[string]any{"r": rank}, named("x.lora_A.weight", a), named("x.lora_B.weight", b))
 	f, report, err := mergeFile(t, Options{}, base, adapter)
 	if err != nil {
@@ -121,7 +122,7 @@ func TestTies(t *testing.T) {
 	dtype.F32.Encode64(a.Data, av)
 	dtype.F32.Encode64(b.Data, bv)
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, w)
+	fixture.Write(t, base, w)
 	adapter := writeAdapter(t, map[string]any{"r": 1, "lora_alpha": 1}, named("x.lora_A.weight", a), named("x.lora_B.weight", b))
 	f, _, err := mergeFile(t, Options{}, base, adapter)
 	if err != nil {
@@ -166,7 +167,7 @@ func TestSpecialValues(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			base := filepath.Join(t.TempDir(), "base.safetensors")
-			writeTensors(t, base, w)
+			fixture.Write(t, base, w)
 			adapter := writeAdapter(t, map[string]any{"r": 1, "lora_alpha": 1},
 				named("x.lora_A.weight", one(c.delta, 1, len(bits))), named("x.lora_B.weight", one(1, 1, 1)))
 			f, _, err := mergeFile(t, Options{}, base, adapter)
@@ -196,7 +197,7 @@ func TestSeveralAdapters(t *testing.T) {
 	const out, in = 20, 31
 	w := values(r, dtype.BF16, 0.1, out, in)
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, named("x.weight", w))
+	fixture.Write(t, base, named("x.weight", w))
 	ranks, weights := []int{2, 5, 16}, []float64{1, -0.3, 2.5}
 	var paths []string
 	parts := make([][][3]float64, out*in)

@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // values makes n random values as they are after rounding to d, with their
@@ -47,18 +47,6 @@ func floats(t safetensors.NamedData) []float64 {
 	return x
 }
 
-func writeTensors(t testing.TB, path string, tensors ...safetensors.NamedData) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := safetensors.Write(f, tensors, map[string]string{"format": "pt"}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // writeAdapter writes a PEFT folder; config fields go over the defaults.
 func writeAdapter(t testing.TB, config map[string]any, tensors ...safetensors.NamedData) string {
 	t.Helper()
@@ -75,18 +63,14 @@ func writeAdapter(t testing.TB, config map[string]any, tensors ...safetensors.Na
 	for i := range tensors {
 		tensors[i].Name = "base_model.model." + tensors[i].Name
 	}
-	writeTensors(t, filepath.Join(dir, "adapter_model.safetensors"), tensors...)
+	fixture.Write(t, filepath.Join(dir, "adapter_model.safetensors"), tensors...)
 	return dir
 }
 
 // mergeFile merges adapters into a base of one file and opens the result.
 func mergeFile(t testing.TB, o Options, base string, adapters ...string) (*safetensors.File, *Report, error) {
 	t.Helper()
-	b, err := checkpoint.Open(base, checkpoint.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	b := fixture.Open(t, base)
 	var ws []Weighted
 	for i, path := range adapters {
 		a, err := dialect.OpenPEFT(path)

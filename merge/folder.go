@@ -1,13 +1,9 @@
 package merge
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,7 +11,6 @@ import (
 	"strconv"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/strictjson"
 )
@@ -28,7 +23,7 @@ const SidecarName = "loratool.json"
 const ArithmeticVersion = "exact-1"
 
 // writeOthers writes the files of the folder that are not weights.
-func (p *Plan) writeOthers(d *publish.Dir, r *Report) error {
+func (p *Plan) writeOthers(ctx context.Context, d *publish.Dir, r *Report) error {
 	files, left, err := p.base.OtherFiles()
 	if err != nil {
 		return err
@@ -45,7 +40,7 @@ func (p *Plan) writeOthers(d *publish.Dir, r *Report) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 			return err
 		}
-		if _, err := publish.CopyFile(path, filepath.Join(p.base.Dir(), filepath.FromSlash(name))); err != nil {
+		if _, err := publish.CopyFileContext(ctx, path, filepath.Join(p.base.Dir(), filepath.FromSlash(name)), nil); err != nil {
 			return err
 		}
 	}
@@ -211,11 +206,11 @@ func (p *Plan) writeSidecar(d *publish.Dir) error {
 		s.Rounding, s.Seed = "stochastic", &p.options.Seed
 	}
 	for _, a := range p.adapters {
-		digest, err := digestOf(a.Source)
+		files, err := adapterFiles(a.Source)
 		if err != nil {
 			return err
 		}
-		s.Adapters = append(s.Adapters, sidecarAdapter{Name: filepath.Base(a.Source), Weight: a.Weight, SHA256: digest})
+		s.Adapters = append(s.Adapters, sidecarAdapter{Name: filepath.Base(a.Source), Weight: a.Weight, SHA256: files[0].SHA256})
 	}
 	for _, ch := range p.changes {
 		s.Changed = append(s.Changed, ch.out.Name)
@@ -225,25 +220,4 @@ func (p *Plan) writeSidecar(d *publish.Dir) error {
 		return err
 	}
 	return writeSmall(d, SidecarName, append(data, '\n'))
-}
-
-// digestOf returns the SHA-256 of an adapter's weights file.
-func digestOf(source string) (string, error) {
-	if info, err := os.Stat(source); err == nil && info.IsDir() {
-		folder := source
-		source = filepath.Join(folder, dialect.WeightsName)
-		if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
-			source = filepath.Join(folder, dialect.TrainedWeightsName)
-		}
-	}
-	f, err := os.Open(source)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/record"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // forge writes a record of the same blobs, some of their bytes changed, with
@@ -64,7 +65,7 @@ func forge(t *testing.T, path string, body func(b []byte), head func(h *record.H
 func hostileFixture(t *testing.T) (merged, record string, ws []Weighted) {
 	r := rand.New(rand.NewPCG(41, 41))
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, named("x.weight", values(r, dtype.BF16, 0.02, 60, 1200)), named("other", values(r, dtype.BF16, 0.02, 8, 50)))
+	fixture.Write(t, base, named("x.weight", values(r, dtype.BF16, 0.02, 60, 1200)), named("other", values(r, dtype.BF16, 0.02, 8, 50)))
 	a := writeAdapter(t, map[string]any{"r": 2}, named("x.lora_A.weight", values(r, dtype.F32, 0.1, 2, 1200)), named("x.lora_B.weight", values(r, dtype.F32, 0.1, 60, 2)))
 	ws = openWeighted(t, a)
 	merged, record = mergeRecorded(t, Options{}, base, ws)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // A kindCase is a kind of module on a small tensor: what the base and the
@@ -94,7 +95,7 @@ func testKind(t *testing.T, c kindCase, d, fd, out dtype.DType) {
 	rng := rand.New(rand.NewPCG(uint64(len(c.name)), uint64(d)<<8|uint64(fd)))
 	w, a, b := values(rng, d, 0.5, c.shape...), values(rng, fd, 0.05, c.aShape...), values(rng, fd, 0.3, c.bShape...)
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, named(c.tensor, w))
+	fixture.Write(t, base, named(c.tensor, w))
 	f, _, err := mergeFile(t, Options{DType: out}, base, writeAdapter(t, c.config, named(c.a, a), named(c.b, b)))
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +124,7 @@ func TestBiasIsCorrectlyRounded(t *testing.T) {
 		rng := rand.New(rand.NewPCG(3, uint64(d)))
 		w, bias := values(rng, d, 0.5, 9), values(rng, dtype.F32, 0.01, 9)
 		base := filepath.Join(t.TempDir(), "base.safetensors")
-		writeTensors(t, base, named("x.weight", values(rng, d, 1, 9, 4)), named("x.bias", w))
+		fixture.Write(t, base, named("x.weight", values(rng, d, 1, 9, 4)), named("x.bias", w))
 		f, _, err := mergeFile(t, Options{}, base, writeAdapter(t, map[string]any{"r": 7, "lora_bias": true, "use_rslora": false},
 			named("x.lora_A.weight", values(rng, dtype.F32, 1, 7, 4)), named("x.lora_B.weight", values(rng, dtype.F32, 1, 9, 7)), named("x.lora_B.bias", bias)))
 		if err != nil {
@@ -164,7 +165,7 @@ func testDoRA(t *testing.T, c kindCase, d, fd dtype.DType) {
 	outs := c.bShape[0]
 	magnitude := values(rng, fd, 1, outs)
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, named("x.weight", w))
+	fixture.Write(t, base, named("x.weight", w))
 	config := map[string]any{"use_dora": true}
 	maps.Copy(config, c.config)
 	f, _, err := mergeFile(t, Options{}, base, writeAdapter(t, config, named(c.a, a), named(c.b, b), named("x.lora_magnitude_vector", magnitude)))

@@ -82,14 +82,6 @@ func (c *computer[T]) probe(bits uint64, row, col int, d, bound float64) *prober
 	return p
 }
 
-// isFinite reports whether bits of d are a finite value.
-func isFinite(d dtype.DType, bits uint64) bool {
-	if bits == d.SignBit() {
-		return d.NegativeZero()
-	}
-	return bits&^d.SignBit() <= d.MaxMagnitude()
-}
-
 // escape marks an element by its bits.
 func escape(at int, bits uint64, width int) mark {
 	return mark{at: at, value: bits, last: math.MaxUint64 >> (64 - 8*width), verbatim: true}

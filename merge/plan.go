@@ -97,9 +97,9 @@ func checkInputs(base *checkpoint.Checkpoint, adapters []Weighted, o Options) er
 }
 
 // outDType is the dtype that a tensor of the base has in the output.
-func (p *Plan) outDType(d dtype.DType) dtype.DType {
-	if p.options.DType != 0 && d.Float() {
-		return p.options.DType
+func (o Options) outDType(d dtype.DType) dtype.DType {
+	if o.DType != 0 && d.Float() {
+		return o.DType
 	}
 	return d
 }
@@ -107,14 +107,14 @@ func (p *Plan) outDType(d dtype.DType) dtype.DType {
 // spec describes the output tensor of a target.
 func (p *Plan) spec(t *target) safetensors.Spec {
 	if t.replace != nil {
-		d := p.outDType(t.replace.Value.DType)
+		d := p.options.outDType(t.replace.Value.DType)
 		if _, old, ok := p.base.Lookup(t.name); ok {
-			d = p.outDType(old.DType)
+			d = p.options.outDType(old.DType)
 		}
 		return safetensors.Spec{Name: t.name, DType: d, Shape: t.replace.Value.Shape}
 	}
 	_, source, _ := p.base.Lookup(t.source)
-	return safetensors.Spec{Name: t.name, DType: p.outDType(source.DType), Shape: source.Shape}
+	return safetensors.Spec{Name: t.name, DType: p.options.outDType(source.DType), Shape: source.Shape}
 }
 
 // isNew reports whether the output tensor has no place in the base's layout: a
@@ -144,7 +144,7 @@ func (p *Plan) keepShards() error {
 	}
 	for i, s := range shards {
 		header, err := s.File.Header().Edit(safetensors.Edit{
-			DType:  func(t safetensors.Tensor) dtype.DType { return p.outDType(t.DType) },
+			DType:  func(t safetensors.Tensor) dtype.DType { return p.options.outDType(t.DType) },
 			Remove: func(name string) bool { return moved[name] },
 			Append: appended[i],
 		})
@@ -182,7 +182,7 @@ func (p *Plan) reshard() error {
 	}
 	for _, shard := range p.base.Shards() {
 		for _, t := range shard.File.Header().Tensors() {
-			s := safetensors.Spec{Name: t.Name, DType: p.outDType(t.DType), Shape: t.Shape}
+			s := safetensors.Spec{Name: t.Name, DType: p.options.outDType(t.DType), Shape: t.Shape}
 			if target := p.targets.byName[t.Name]; target != nil {
 				s = p.spec(target)
 			}
@@ -252,7 +252,7 @@ func (p *Plan) segment(out safetensors.Tensor) (segment, error) {
 		return segment{}, &rule.Unsupported{What: fmt.Sprintf("tensor %q of dtype %v", out.Name, in.DType), Hint: "deltas are added to float tensors; dequantize the base first"}
 	}
 	ch := newChange(out, in, source)
-	if err := p.fillChange(ch, t, in.Shape); err != nil {
+	if err := p.options.fillChange(ch, t, in.Shape); err != nil {
 		return segment{}, err
 	}
 	if ch.adapted {
@@ -262,7 +262,7 @@ func (p *Plan) segment(out safetensors.Tensor) (segment, error) {
 }
 
 // fillChange adds the terms, magnitude and rows of a target to its change.
-func (p *Plan) fillChange(ch *change, t *target, shape []int) error {
+func (o Options) fillChange(ch *change, t *target, shape []int) error {
 	for _, u := range t.updates {
 		if u.piece.Expert >= 0 && ch.planes == 1 && len(shape) == 3 {
 			ch.split(shape)
@@ -284,8 +284,8 @@ func (p *Plan) fillChange(ch *change, t *target, shape []int) error {
 			ch.replace(rowReplacement{row: row, values: r.Rows, from: i})
 		}
 	}
-	if p.options.Rounding == Stochastic && ch.adapted && ch.out.DType != dtype.F64 {
-		ch.random = newRoundingKey(p.options.Seed, ch.out.Name)
+	if o.Rounding == Stochastic && ch.adapted && ch.out.DType != dtype.F64 {
+		ch.random = newRoundingKey(o.Seed, ch.out.Name)
 	}
 	return nil
 }

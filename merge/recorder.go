@@ -2,6 +2,7 @@ package merge
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -163,10 +164,6 @@ func (f *fileRecorder) chunk(start int64, length int, fragments []*fragment) err
 	}
 }
 
-func pieceOf(file []byte, i int) []byte {
-	return file[i*record.PieceBytes : min((i+1)*record.PieceBytes, len(file))]
-}
-
 // finish completes the file.
 func (f *fileRecorder) finish(name string, size int64) error {
 	if err := f.closeTensor(); err != nil {
@@ -193,9 +190,9 @@ func (r *recorder) addMerged(name, same string, size int64, sums []record.Sum) e
 }
 
 // clone records a shard that is copied as it is.
-func (r *recorder) clone(i int, name string) error {
+func (r *recorder) clone(ctx context.Context, i int, name string) error {
 	f := r.plan.base.Shards()[i].File
-	if err := sumPieces(r.sums[i], f.Mapped()); err != nil {
+	if err := sumPieces(ctx, r.sums[i], f.Mapped()); err != nil {
 		return err
 	}
 	return r.addMerged(name, r.plan.base.Shards()[i].Name, f.Size(), r.sums[i])
@@ -306,13 +303,13 @@ func rowsOf(src []byte, old safetensors.Tensor, t *target) (rows []byte) {
 }
 
 // commit completes the record and gives it its name.
-func (r *recorder) commit() (size int64, err error) {
+func (r *recorder) commit(ctx context.Context) (size int64, err error) {
 	if err := r.lost(); err != nil {
 		return 0, err
 	}
 	for i, s := range r.plan.base.Shards() {
 		if r.plan.options.MaxShardBytes > 0 {
-			if err := sumPieces(r.sums[i], s.File.Mapped()); err != nil {
+			if err := sumPieces(ctx, r.sums[i], s.File.Mapped()); err != nil {
 				return 0, err
 			}
 		}

@@ -63,7 +63,7 @@ func (t *TensorReport) set(s Stats) {
 }
 
 // MinKept is the share of the update below which a merge is warned about
-// (rounding.md: below it the merged model measurably differs from the
+// (docs/rounding.md: below it the merged model measurably differs from the
 // adapter).
 const MinKept = 0.95
 

@@ -18,6 +18,9 @@ type settler[T linalg.Float] struct {
 // settleElement writes the correctly rounded element (row, col), whose value
 // in the base is w, to dst.
 func (c *computer[T]) settleElement(dst []byte, row, col int, w float64) {
+	if c.stop.Load() {
+		return
+	}
 	out := c.change.out.DType
 	if out != dtype.F64 && finite(w) {
 		t, bound := c.approximate(row, col, w)

@@ -1,11 +1,8 @@
 package merge
 
 import (
-	"fmt"
 	"math"
 
-	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/linalg"
 )
 
@@ -46,40 +43,4 @@ func (s Stats) Kept() float64 {
 		return 1
 	}
 	return s.Dot / s.SumD2
-}
-
-func notFinite(t adapter.Tensor) error {
-	first, count := countNotFinite(t)
-	return &rule.Error{Tensor: t.Name, Rule: "AD017", Err: fmt.Errorf("%d of %d values are NaN or infinite, the first at index %d", count, t.Elements(), first),
-		Hint: "the training diverged; use an earlier checkpoint of the adapter"}
-}
-
-// allFinite reports whether a tensor has no NaN and no infinity.
-func allFinite(t adapter.Tensor) bool {
-	_, count := countNotFinite(t)
-	return count == 0
-}
-
-// countNotFinite returns where the first NaN or infinity is and how many there
-// are.
-func countNotFinite(t adapter.Tensor) (first, count int) {
-	var x [1]float64
-	width := t.DType.Bits() / 8
-	for i := range t.Elements() {
-		t.DType.Decode64(x[:], t.Bytes[i*width:(i+1)*width])
-		if finite(x[0]) {
-			continue
-		}
-		if count == 0 {
-			first = i
-		}
-		count++
-	}
-	return first, count
-}
-
-func overflow(ch *change, row, col int, w float64) error {
-	return &rule.Error{Tensor: ch.out.Name, Rule: "AD045",
-		Err:  fmt.Errorf("merged value at [%d %d] is not finite in %v (base value %g)", row, col, ch.out.DType, w),
-		Hint: "check the adapter's scaling, or write a wider dtype with --dtype"}
 }

@@ -97,7 +97,3 @@ func roundRandomExact(d dtype.DType, x *big.Float, u float64) uint64 {
 	}
 	return toward
 }
-
-func finite[T ~float32 | ~float64](x T) bool {
-	return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0)
-}

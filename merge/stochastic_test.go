@@ -10,6 +10,7 @@ import (
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // narrow are the dtypes that stochastic rounding rounds to; F64 is rounded to
@@ -157,7 +158,7 @@ func countUp(t *testing.T, d dtype.DType, n int, delta float64, seed uint64) (up
 		return safetensors.NamedData{DType: d, Shape: shape, Data: data}
 	}
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, named("x.weight", constant(d, 1, n, n)))
+	fixture.Write(t, base, named("x.weight", constant(d, 1, n, n)))
 	adapter := writeAdapter(t, map[string]any{"r": 1, "lora_alpha": 1}, named("x.lora_A.weight", constant(dtype.F64, delta, 1, n)), named("x.lora_B.weight", constant(dtype.F32, 1, n, 1)))
 	f, r, err := mergeFile(t, Options{Rounding: Stochastic, Seed: seed}, base, adapter)
 	if err != nil {
@@ -190,7 +191,7 @@ func TestStochasticOverflow(t *testing.T) {
 		dtype.F64.Encode64(b.Data, []float64{1})
 		for _, rounding := range []Rounding{Nearest, Stochastic} {
 			base := filepath.Join(t.TempDir(), "base.safetensors")
-			writeTensors(t, base, w)
+			fixture.Write(t, base, w)
 			f, _, err := mergeFile(t, Options{Rounding: rounding}, base, writeAdapter(t, map[string]any{"r": 1, "lora_alpha": 1}, named("x.lora_A.weight", a), named("x.lora_B.weight", b)))
 			if got := verdict(err); c.fails && got != "AD045" || !c.fails && got != "accept" {
 				t.Errorf("65504 + %g, rounding %d: %s, want failure %v", c.delta, rounding, got, c.fails)

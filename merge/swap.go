@@ -12,7 +12,7 @@ import (
 // base: it restores the base beside the output, under a temporary name, merges
 // the others into it and removes it again. So it needs room for two
 // checkpoints. The output is what merging into the base itself would give, and
-// with Options.Record so is its record.
+// with Options.Record so is its record. The Unmerge must have one, from NewUnmerge.
 func Swap(ctx context.Context, out string, u *Unmerge, with []Weighted, o Options) (*Report, error) {
 	var needed int64
 	for _, f := range u.files {

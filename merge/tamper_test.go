@@ -13,6 +13,7 @@ import (
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // TestTamperedInputs flips bits of the merged file, the record and the
@@ -21,7 +22,7 @@ func TestTamperedInputs(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 21))
 	dir := t.TempDir()
 	base := filepath.Join(dir, "base.safetensors")
-	writeTensors(t, base, named("x.weight", values(r, dtype.BF16, 0.02, 40, 50)), named("y.weight", values(r, dtype.BF16, 0.02, 8, 50)))
+	fixture.Write(t, base, named("x.weight", values(r, dtype.BF16, 0.02, 40, 50)), named("y.weight", values(r, dtype.BF16, 0.02, 8, 50)))
 	a := writeAdapter(t, map[string]any{"r": 2}, named("x.lora_A.weight", values(r, dtype.F32, 0.1, 2, 50)), named("x.lora_B.weight", values(r, dtype.F32, 0.1, 40, 2)))
 	merged, record := mergeRecorded(t, Options{}, base, openWeighted(t, a))
 	for _, c := range []struct {
@@ -80,7 +81,7 @@ func checkRefused(t *testing.T, dir, merged, record, a string, bit int, rules []
 func TestTamperNamesTheTensor(t *testing.T) {
 	r := rand.New(rand.NewPCG(22, 22))
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, named("first.weight", values(r, dtype.F32, 0.02, 1500, 1000)), named("second.weight", values(r, dtype.F32, 0.02, 1500, 1000)))
+	fixture.Write(t, base, named("first.weight", values(r, dtype.F32, 0.02, 1500, 1000)), named("second.weight", values(r, dtype.F32, 0.02, 1500, 1000)))
 	a := writeAdapter(t, map[string]any{"r": 2}, named("second.lora_A.weight", values(r, dtype.F32, 0.1, 2, 1000)), named("second.lora_B.weight", values(r, dtype.F32, 0.1, 1500, 2)))
 	ws := openWeighted(t, a)
 	merged, record := mergeRecorded(t, Options{}, base, ws)
@@ -113,7 +114,7 @@ func TestTamperedPieceThatIsNotUsed(t *testing.T) {
 	r := rand.New(rand.NewPCG(24, 24))
 	dir := t.TempDir()
 	base := filepath.Join(dir, "base.safetensors")
-	writeTensors(t, base, named("head.weight", values(r, dtype.F32, 0.02, 3000, 1100)), named("x.weight", values(r, dtype.BF16, 0.02, 40, 50)))
+	fixture.Write(t, base, named("head.weight", values(r, dtype.F32, 0.02, 3000, 1100)), named("x.weight", values(r, dtype.BF16, 0.02, 40, 50)))
 	a := writeAdapter(t, map[string]any{"r": 2, "modules_to_save": []string{"head"}}, named("head.weight", values(r, dtype.F32, 0.02, 3000, 1100)),
 		named("x.lora_A.weight", values(r, dtype.F32, 0.1, 2, 50)), named("x.lora_B.weight", values(r, dtype.F32, 0.1, 40, 2)))
 	merged, record := mergeRecorded(t, Options{}, base, openWeighted(t, a))
@@ -150,7 +151,7 @@ func TestTamperedPieceThatIsNotUsed(t *testing.T) {
 func TestUnmergeOtherWeight(t *testing.T) {
 	r := rand.New(rand.NewPCG(23, 23))
 	base := filepath.Join(t.TempDir(), "base.safetensors")
-	writeTensors(t, base, named("x.weight", values(r, dtype.BF16, 0.02, 4, 5)))
+	fixture.Write(t, base, named("x.weight", values(r, dtype.BF16, 0.02, 4, 5)))
 	a := writeAdapter(t, map[string]any{"r": 2}, named("x.lora_A.weight", values(r, dtype.F32, 0.1, 2, 5)), named("x.lora_B.weight", values(r, dtype.F32, 0.1, 4, 2)))
 	ws := openWeighted(t, a)
 	merged, record := mergeRecorded(t, Options{}, base, ws)

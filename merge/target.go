@@ -19,7 +19,7 @@ type target struct {
 	updates []weightedPiece
 	biases  []weightedBias
 	replace *replacement
-	rows    []adapter.TokenRows
+	rows    []replacedRows
 }
 
 type weightedPiece struct {
@@ -55,6 +55,11 @@ type weightedBias struct {
 type replacement struct {
 	by *Weighted
 	adapter.Replacement
+}
+
+type replacedRows struct {
+	by *Weighted
+	adapter.TokenRows
 }
 
 // targets gathers the targets of all adapters.
@@ -185,7 +190,7 @@ func (ts *targets) addRows(w *Weighted, r adapter.TokenRows) error {
 			}
 		}
 	}
-	t.rows = append(t.rows, r)
+	t.rows = append(t.rows, replacedRows{w, r})
 	return nil
 }
 
@@ -195,7 +200,7 @@ func (ts *targets) addReplacement(w *Weighted, r adapter.Replacement) error {
 			Hint: "use weight 1, or leave the tensor out with --skip"}
 	}
 	t := ts.at(r.Name)
-	if t.replace != nil && string(t.replace.Value.Bytes) != string(r.Value.Bytes) {
+	if t.replace != nil && !sameValue(t.replace.Value, r.Value) {
 		return fmt.Errorf("%s and %s both replace tensor %q, by different values; leave one out with --skip", t.replace.by.Source, w.Source, r.Name)
 	}
 	t.replace = &replacement{w, r}

@@ -205,9 +205,7 @@ func maxColumnNorm[T linalg.Float](m []T, rows, cols int) float64 {
 			}
 		}
 		for _, s := range sums[:n] {
-			if !(s <= most) { // NaN counts as largest
-				most = s
-			}
+			most = max(most, s) // NaN if one of them is
 		}
 	}
 	return math.Sqrt(most)

@@ -25,8 +25,8 @@ func (ts *targets) pair() (adapter.Tied, bool) {
 
 // tie looks at a tied pair of which the adapters change one side: PEFT's
 // forward pass uses the other side unchanged, so the output stores both and
-// says in its config that they are not tied (peft.md section 3.3). Where both
-// sides change alike, the pair stays tied.
+// says in its config that they are not tied. Where both sides change alike, the
+// pair stays tied.
 func (ts *targets) tie() error {
 	pair, ok := ts.pair()
 	if !ok {
@@ -74,7 +74,7 @@ func (ts *targets) drop(name string) {
 // A is the embedding's Bᵀ and its B the embedding's Aᵀ.
 func sameChange(embedding, head *target) bool {
 	if e, h := embedding.replace, head.replace; e != nil && h != nil {
-		return e.Value.DType == h.Value.DType && bytes.Equal(e.Value.Bytes, h.Value.Bytes)
+		return sameValue(e.Value, h.Value)
 	}
 	if len(embedding.updates) != len(head.updates) || embedding.replace != nil || head.replace != nil {
 		return false
@@ -88,6 +88,11 @@ func sameChange(embedding, head *target) bool {
 		}
 	}
 	return true
+}
+
+// sameValue reports whether two tensors are equal, bit for bit.
+func sameValue(a, b adapter.Tensor) bool {
+	return a.DType == b.DType && slices.Equal(a.Shape, b.Shape) && bytes.Equal(a.Bytes, b.Bytes)
 }
 
 // isTranspose reports whether two matrices have each other's elements, bit for

@@ -186,7 +186,7 @@ func (u *Unmerge) segment(t safetensors.Tensor) (segment, error) {
 		return segment{read: v.read}, nil
 	}
 	shard, m, ok := u.merged.Lookup(t.Name)
-	if !ok || !slices.Equal(m.Shape, t.Shape) || m.DType != (&Plan{options: u.targets.options}).outDType(t.DType) {
+	if !ok || !slices.Equal(m.Shape, t.Shape) || m.DType != u.targets.options.outDType(t.DType) {
 		return segment{}, u.record.Fault("RC011", t.Name, "it is not there, or has another shape or dtype")
 	}
 	source, check := u.merged.Bytes(shard, m), u.checker(shard, m)
@@ -194,8 +194,7 @@ func (u *Unmerge) segment(t safetensors.Tensor) (segment, error) {
 		return segment{raw: source, check: check}, nil
 	}
 	ch := newChange(m, t, source)
-	p := &Plan{options: u.targets.options}
-	if err := p.fillChange(ch, target, t.Shape); err != nil {
+	if err := u.targets.options.fillChange(ch, target, t.Shape); err != nil {
 		return segment{}, err
 	}
 	if err := u.invert(ch, check); err != nil {

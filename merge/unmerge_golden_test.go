@@ -8,6 +8,7 @@ import (
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // TestUnmergeGoldens restores the base of every kind of adapter that PEFT
@@ -55,7 +56,7 @@ func TestUnmergeGoldens(t *testing.T) {
 // checkVerified checks that verify finds every bit of a merge of ours.
 func checkVerified(t *testing.T, base, merged string, ws []Weighted) {
 	t.Helper()
-	r, err := Verify(context.Background(), openBase(t, base), openBase(t, merged), ws, VerifyOptions{})
+	r, err := Verify(context.Background(), fixture.Open(t, base), fixture.Open(t, merged), ws, VerifyOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func TestVerifyFindsChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := openBase(t, merged)
+	m := fixture.Open(t, merged)
 	found := map[Verdict]bool{}
 	for _, name := range m.Names() {
 		shard, v, _ := m.Lookup(name)
@@ -98,7 +99,7 @@ func TestVerifyFindsChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Verify(context.Background(), openBase(t, filepath.Join(dir, "base")), again, ws, VerifyOptions{})
+		r, err := Verify(context.Background(), fixture.Open(t, filepath.Join(dir, "base")), again, ws, VerifyOptions{})
 		again.Close()
 		if err != nil {
 			t.Fatal(err)

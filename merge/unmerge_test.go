@@ -9,19 +9,22 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
+	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // openWeighted opens adapters with the weights that mergeFile gives them.
 func openWeighted(t testing.TB, paths ...string) (ws []Weighted) {
 	t.Helper()
 	for i, path := range paths {
-		a, err := dialect.OpenPEFT(path)
+		a, err := dialect.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,23 +34,13 @@ func openWeighted(t testing.TB, paths ...string) (ws []Weighted) {
 	return ws
 }
 
-func openBase(t testing.TB, path string) *checkpoint.Checkpoint {
-	t.Helper()
-	b, err := checkpoint.Open(path, checkpoint.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
-}
-
 // mergeRecorded merges with a record and returns the paths of both.
 func mergeRecorded(t testing.TB, o Options, base string, ws []Weighted) (merged, record string) {
 	t.Helper()
 	dir := t.TempDir()
 	merged, record = filepath.Join(dir, "merged"), filepath.Join(dir, "record")
 	o.Record = record
-	if _, err := Apply(context.Background(), merged, openBase(t, base), ws, o); err != nil {
+	if _, err := Apply(context.Background(), merged, fixture.Open(t, base), ws, o); err != nil {
 		t.Fatal(err)
 	}
 	return merged, record
@@ -163,7 +156,7 @@ func TestUnmergeRestoresEveryBit(t *testing.T) {
 						r := rand.New(rand.NewPCG(11, uint64(d)))
 						const out, in, rank = 27, 101, 3
 						base := filepath.Join(t.TempDir(), "base.safetensors")
-						writeTensors(t, base, named("x.weight", hostileValues(r, d, 0.5, out, in)), named("other", values(r, d, 1, 7)))
+						fixture.Write(t, base, named("x.weight", hostileValues(r, d, 0.5, out, in)), named("other", values(r, d, 1, 7)))
 						a := writeAdapter(t, map[string]any{"r": rank}, named("x.lora_A.weight", values(r, fd, scale, rank, in)), named("x.lora_B.weight", values(r, fd, 0.2, out, rank)))
 						roundTrip(t, Options{Rounding: rounding, Seed: 42}, base, a)
 					})
@@ -173,13 +166,48 @@ func TestUnmergeRestoresEveryBit(t *testing.T) {
 	}
 }
 
+// TestUnmergeTrained: the record of what another method than LoRA trained names
+// the files of that, and gives the base back.
+func TestUnmergeTrained(t *testing.T) {
+	r := rand.New(rand.NewPCG(35, 35))
+	base := filepath.Join(t.TempDir(), "base.safetensors")
+	fixture.Write(t, base, named("x.weight", values(r, dtype.BF16, 0.02, 8, 6)), named("x.bias", values(r, dtype.BF16, 0.02, 8)))
+	v := values(r, dtype.F32, 0.1, 8)
+	a := filepath.Join(t.TempDir(), "bitfit")
+	trained := &dialect.Trained{Method: "bitfit", Tensors: []adapter.Tensor{{Name: "x.bias", DType: v.DType, Shape: v.Shape, Bytes: v.Data}}}
+	if err := dialect.WriteTrained(a, trained, dialect.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	roundTrip(t, Options{}, base, a)
+}
+
+// TestWriteAgain: a plan that is written twice says the same of both.
+func TestWriteAgain(t *testing.T) {
+	base := golden("linear", "base")
+	p, err := NewPlan(fixture.Open(t, base), openWeighted(t, golden("linear", "adapter")), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var totals [2]TensorReport
+	for i := range totals {
+		r, err := p.Write(context.Background(), filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		totals[i] = r.Total
+	}
+	if fmt.Sprint(totals[0]) != fmt.Sprint(totals[1]) || totals[0].Changed == 0 {
+		t.Errorf("total %+v, then %+v", totals[0], totals[1])
+	}
+}
+
 // TestUnmergeSeveral sums three adapters, of which one has weight −0.3.
 func TestUnmergeSeveral(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	for _, d := range []dtype.DType{dtype.BF16, dtype.F32} {
 		const out, in = 70, 1100 // more than one block of 65,536 elements
 		base := filepath.Join(t.TempDir(), "base.safetensors")
-		writeTensors(t, base, named("x.weight", hostileValues(r, d, 0.02, out, in)))
+		fixture.Write(t, base, named("x.weight", hostileValues(r, d, 0.02, out, in)))
 		var adapters []string
 		for _, rank := range []int{2, 5, 16} {
 			adapters = append(adapters, writeAdapter(t, map[string]any{"r": rank}, named("x.lora_A.weight", values(r, dtype.F16, 0.05, rank, in)), named("x.lora_B.weight", values(r, dtype.F16, 0.05, out, rank))))
@@ -193,7 +221,7 @@ func TestUnmergeZeroDelta(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
 	for _, d := range restorable {
 		base := filepath.Join(t.TempDir(), "base.safetensors")
-		writeTensors(t, base, named("x.weight", hostileValues(r, d, 0.02, 16, 33)))
+		fixture.Write(t, base, named("x.weight", hostileValues(r, d, 0.02, 16, 33)))
 		b := values(r, dtype.F32, 1, 16, 2)
 		clear(b.Data[:len(b.Data)/2])
 		a := writeAdapter(t, map[string]any{"r": 2}, named("x.lora_A.weight", values(r, dtype.F32, 0.1, 2, 33)), named("x.lora_B.weight", b))
@@ -214,7 +242,7 @@ func TestUnmergeDType(t *testing.T) {
 				putBits(v.Data[w:2*w], from.SignBit()-1) // a NaN with all its bits set
 				putBits(v.Data[2*w:3*w], 1)              // the smallest value
 			}
-			writeTensors(t, base, named("x.weight", x), named("other", y))
+			fixture.Write(t, base, named("x.weight", x), named("other", y))
 			a := writeAdapter(t, map[string]any{"r": 2}, named("x.lora_A.weight", values(r, dtype.F32, 0.1, 2, 33)), named("x.lora_B.weight", values(r, dtype.F32, 0.1, 16, 2)))
 			for _, rounding := range []Rounding{Nearest, Stochastic} {
 				t.Run(fmt.Sprintf("%v to %v, %d", from, to, rounding), func(t *testing.T) {
@@ -245,7 +273,7 @@ func TestUnmergeDoRA(t *testing.T) {
 				}
 				dtype.F32.Encode64(m.Data, norms)
 				base := filepath.Join(t.TempDir(), "base.safetensors")
-				writeTensors(t, base, named("x.weight", w))
+				fixture.Write(t, base, named("x.weight", w))
 				a := writeAdapter(t, map[string]any{"r": rank, "use_dora": true}, named("x.lora_A.weight", values(r, dtype.F32, 0.05, rank, in)),
 					named("x.lora_B.weight", values(r, dtype.F32, 0.05, out, rank)), named("x.lora_magnitude_vector", m))
 				roundTrip(t, Options{Rounding: rounding, Seed: 3}, base, a)
@@ -268,7 +296,7 @@ func TestRecordSize(t *testing.T) {
 		for _, random := range []bool{false, true} {
 			ch := benchmarkChange(c.dtype, c.relative, random)
 			wr := &writer{}
-			k := &worker{w: wr, c32: newComputer32(&wr.layouts32), c64: newComputer64(&wr.layouts64)}
+			k := newWorker(wr, new(atomic.Bool))
 			f, err := fillRecorded(k, make([]byte, len(ch.source)), ch)
 			if err != nil {
 				t.Fatal(err)

@@ -141,7 +141,7 @@ func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 			return publish.Explain(err, filepath.Dir(out), -1)
 		}
 	}
-	if err := u.writeOthers(d); err != nil {
+	if err := u.writeOthers(ctx, d); err != nil {
 		return err
 	}
 	if err := u.checkMerged(ctx); err != nil {
@@ -194,9 +194,9 @@ func (u *Unmerge) checkMerged(ctx context.Context) error {
 }
 
 // writeOthers writes the files beside the weights.
-func (u *Unmerge) writeOthers(d *publish.Dir) error {
+func (u *Unmerge) writeOthers(ctx context.Context, d *publish.Dir) error {
 	if u.record == nil {
-		return u.copyOthers(d)
+		return u.copyOthers(ctx, d)
 	}
 	for _, f := range u.record.Base.Files {
 		if f.Content != nil {
@@ -209,7 +209,7 @@ func (u *Unmerge) writeOthers(d *publish.Dir) error {
 			}
 			continue
 		}
-		if err := copyInto(d, u.merged.Dir(), f.Name); err != nil {
+		if err := copyInto(ctx, d, u.merged.Dir(), f.Name); err != nil {
 			return fmt.Errorf("file %q of the base: %w", f.Name, err)
 		}
 		got, err := fileDigest(d.Path(f.Name))
@@ -224,7 +224,7 @@ func (u *Unmerge) writeOthers(d *publish.Dir) error {
 }
 
 // copyOthers copies what lies beside the weights, without a record.
-func (u *Unmerge) copyOthers(d *publish.Dir) error {
+func (u *Unmerge) copyOthers(ctx context.Context, d *publish.Dir) error {
 	names, _, err := u.merged.OtherFiles()
 	if err != nil {
 		return err
@@ -236,18 +236,18 @@ func (u *Unmerge) copyOthers(d *publish.Dir) error {
 		if name == SidecarName {
 			continue
 		}
-		if err := copyInto(d, u.merged.Dir(), name); err != nil {
+		if err := copyInto(ctx, d, u.merged.Dir(), name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func copyInto(d *publish.Dir, from, name string) error {
+func copyInto(ctx context.Context, d *publish.Dir, from, name string) error {
 	path := d.Path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
-	_, err := publish.CopyFile(path, filepath.Join(from, filepath.FromSlash(name)))
+	_, err := publish.CopyFileContext(ctx, path, filepath.Join(from, filepath.FromSlash(name)), nil)
 	return err
 }

@@ -163,7 +163,7 @@ type verified struct {
 	bytes  []byte  // of the checkpoint
 	lock   sync.Mutex
 	first  comparison
-	other  comparison // with stochastic rounding
+	other  comparison // with stochastic rounding; in the end, with another weight
 }
 
 // collect lists the tensors that a merge would write.
@@ -218,7 +218,7 @@ func (v *verifier) addSeeded(p *Plan) {
 // verifyElements is how many elements one worker compares at once.
 const verifyElements = 1 << 20
 
-// A piece of work is a run of bytes of a tensor.
+// A verifyJob is a run of a tensor that one worker compares.
 type verifyJob struct {
 	x           *verified
 	first, last int // elements; of a copied tensor, bytes
@@ -264,11 +264,12 @@ func (x *verified) jobs() (jobs []verifyJob) {
 func (v *verifier) each(ctx context.Context, jobs []verifyJob, do func(k *worker, j verifyJob) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	stop := stopWith(ctx)
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range min(2*runtime.GOMAXPROCS(0), len(jobs)) {
 		workers.Go(func() {
-			k := &worker{w: v.w, c32: newComputer32(&v.w.layouts32), c64: newComputer64(&v.w.layouts64)}
+			k := newWorker(v.w, stop)
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= len(jobs) {

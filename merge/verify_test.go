@@ -8,6 +8,7 @@ import (
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // otherMerge merges as another tool would: the delta in float32, in another
@@ -50,7 +51,7 @@ func TestVerdicts(t *testing.T) {
 	asIs := func(x float64) float64 { return x }
 	dir := t.TempDir()
 	base := filepath.Join(dir, "base.safetensors")
-	writeTensors(t, base, named("x.weight", w))
+	fixture.Write(t, base, named("x.weight", w))
 	adapter := writeAdapter(t, map[string]any{"r": rank}, named("x.lora_A.weight", a), named("x.lora_B.weight", b))
 	ws := openWeighted(t, adapter)
 	ours := func(o Options) safetensors.NamedData {
@@ -84,8 +85,8 @@ func TestVerdicts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			merged := filepath.Join(t.TempDir(), "merged.safetensors")
-			writeTensors(t, merged, named("x.weight", c.merged))
-			report, err := Verify(context.Background(), openBase(t, base), openBase(t, merged), ws, VerifyOptions{Seed: c.seed})
+			fixture.Write(t, merged, named("x.weight", c.merged))
+			report, err := Verify(context.Background(), fixture.Open(t, base), fixture.Open(t, merged), ws, VerifyOptions{Seed: c.seed})
 			if err != nil {
 				t.Fatal(err)
 			}

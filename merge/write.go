@@ -2,13 +2,11 @@ package merge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/loratool/loratool/format/binding"
-	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/text"
 )
@@ -23,7 +21,10 @@ func (p *Plan) Write(ctx context.Context, out string) (*Report, error) {
 		return nil, err
 	}
 	r := p.Report()
-	r.Planned, r.Output = false, out
+	r.Planned, r.Output, p.total = false, out, Stats{}
+	if err := p.suspect(ctx, r); err != nil {
+		return nil, err
+	}
 	rec, err := p.startRecord()
 	if err != nil {
 		return nil, err
@@ -53,23 +54,6 @@ func (p *Plan) checkBindings(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// blame names the adapter in an error about one of its factors, which is found
-// where only tensors are known.
-func (p *Plan) blame(err error) error {
-	e, ok := errors.AsType[*rule.Error](err)
-	if !ok || e.File != "" || e.Rule != "AD017" {
-		return err
-	}
-	for _, a := range p.adapters {
-		for _, m := range a.Modules {
-			if m.A.Name == e.Tensor || m.B.Name == e.Tensor || m.Bias != nil && m.Bias.Name == e.Tensor {
-				e.File = a.Source
-			}
-		}
-	}
-	return err
 }
 
 // Check refuses an output that is an input, exists, or does not fit on its
@@ -154,7 +138,7 @@ func (p *Plan) writeFile(ctx context.Context, out string, r *Report, rec *record
 	if err := p.base.Unchanged(); err != nil {
 		return err
 	}
-	return p.commit(f, rec, r)
+	return p.commit(ctx, f, rec, r)
 }
 
 // recordFile writes file i of the plan under the eyes of the record, if there
@@ -174,9 +158,9 @@ func (p *Plan) recordFile(rec *recorder, i int, w *writer, write func() (map[*ch
 
 // commit publishes the record and then the output: an output without its
 // record could not be undone.
-func (p *Plan) commit(out interface{ Commit() error }, rec *recorder, r *Report) error {
+func (p *Plan) commit(ctx context.Context, out interface{ Commit() error }, rec *recorder, r *Report) error {
 	if rec != nil {
-		size, err := rec.commit()
+		size, err := rec.commit(ctx)
 		if err != nil {
 			return err
 		}
@@ -230,7 +214,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 				r.Files[i].How = "cloned"
 			}
 			if rec != nil {
-				if err := rec.clone(i, f.name); err != nil {
+				if err := rec.clone(ctx, i, f.name); err != nil {
 					return err
 				}
 			}
@@ -240,7 +224,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 			return publish.Explain(err, filepath.Dir(out), r.Bytes)
 		}
 	}
-	if err := p.writeOthers(d, r); err != nil {
+	if err := p.writeOthers(ctx, d, r); err != nil {
 		return err
 	}
 	if rec != nil {
@@ -254,7 +238,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	return p.commit(d, rec, r)
+	return p.commit(ctx, d, rec, r)
 }
 
 func (p *Plan) copyShard(ctx context.Context, d *publish.Dir, f outFile) (cloned bool, err error) {

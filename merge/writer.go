@@ -57,6 +57,7 @@ func (w *writer) file(ctx context.Context, f *os.File, segments []segment) (map[
 	defer out.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	stop := stopWith(ctx)
 	chunks := int((out.size + chunkBytes - 1) / chunkBytes)
 	parts := make([][]partStats, chunks)
 	var next atomic.Int64
@@ -69,7 +70,8 @@ func (w *writer) file(ctx context.Context, f *os.File, segments []segment) (map[
 				return
 			}
 			defer buffer.Close()
-			k := &worker{w: w, c32: newComputer32(&w.layouts32), c64: newComputer64(&w.layouts64), buffer: buffer.Data}
+			k := newWorker(w, stop)
+			k.buffer = buffer.Data
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= chunks {
@@ -116,7 +118,23 @@ type worker struct {
 
 	sides     []side      // of the chunk in work
 	fragments []*fragment // of the chunk in work
-	scratch   []byte      // the beginning of a block before the chunk
+	scratch   []byte      // for elements that are computed and not written
+}
+
+func newWorker(w *writer, stop *atomic.Bool) *worker {
+	k := &worker{w: w, c32: newComputer32(&w.layouts32), c64: newComputer64(&w.layouts64)}
+	k.c32.stopBy(stop)
+	k.c64.stopBy(stop)
+	return k
+}
+
+// stopWith returns what is true once the context has ended. It is looked at
+// for each element that takes long, so that nobody waits for a chunk that may
+// take a minute.
+func stopWith(ctx context.Context) *atomic.Bool {
+	stop := new(atomic.Bool)
+	context.AfterFunc(ctx, func() { stop.Store(true) })
+	return stop
 }
 
 // record lets the computers keep what is recorded in f, or nothing.
@@ -199,6 +217,9 @@ func (k *worker) copy(dst []byte, at int, seg *segment, first int64) error {
 		}
 	}
 	for src := seg.raw[first:]; len(dst) > 0; {
+		if k.c32.stop.Load() {
+			return errStopped
+		}
 		n := copy(dst[:min(copyBytes, len(dst))], src)
 		dst, src, at = dst[n:], src[n:], at+n
 		k.made(at)

@@ -527,6 +527,9 @@ class Adapter:
         if not self.tokens and (any(rows.values()) if isinstance(rows, dict) else rows):
             raise Broken("AD046")
         self.lint()
+        replaced = [name for _, name in self.others] + list(self.tokens.values())
+        if deep and any(not math.isfinite(x) for t in replaced if self.file.tensors[t][0] in FLOATS for x in self.file.values(t)):
+            f.warn("AD017")
         Additions(self)
 
     def shape(self, name):
@@ -598,6 +601,12 @@ class Adapter:
                     raise Broken("AD017")
                 if not any(v):
                     f.warn(rule)
+            if any(not math.isfinite(x) for part in ("lora_magnitude_vector", "lora_B.bias") if part in parts for x in self.file.values(parts[part])):
+                raise Broken("AD017")
+
+    def adds_bias(self, m):
+        bias = m["parts"].get("lora_B.bias")
+        return bias is not None and any(self.file.values(bias))
 
     def token(self, path, name):
         t = self.c.get("trainable_token_indices")
@@ -705,8 +714,9 @@ class Additions:
         lines = "".join(f"{t[n]['sha256']} {t[n]['dtype']} {'x'.join(map(str, t[n]['shape'])) or '-'} {n}\n" for n in sorted(t, key=str.encode))
         if mark != "sha256:" + hashlib.sha256(lines.encode()).hexdigest():
             raise Broken("LT006")
-        want = {p + ".weight" for p in self.a.modules} | {p + ".bias" for p, m in self.a.modules.items() if "lora_B.bias" in m["parts"]}
-        if set(t) != want:
+        biased = {p + ".bias": self.a.adds_bias(m) for p, m in self.a.modules.items() if "lora_B.bias" in m["parts"]}
+        want = {p + ".weight" for p in self.a.modules} | {name for name, adds in biased.items() if adds}
+        if set(t) - biased.keys() != want - biased.keys() or not set(t) >= want:
             self.a.f.warn("LT012")
         return t
 
@@ -783,7 +793,7 @@ def against(a, path):
         a.f.warn("AD029")
     for p, m in a.modules.items():
         name = resolve(base, p + ".weight")
-        if name and "lora_B.bias" in m["parts"] and not resolve(base, p + ".bias"):
+        if name and a.adds_bias(m) and not resolve(base, p + ".bias"):
             a.f.refuse("AD028")
         if not name:
             if tied and p in on_head:

@@ -4,7 +4,7 @@
 # GOAMD64=v3; explicit conversions forbid it, math.FMA asks for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(./merge/... ./internal/linalg ./internal/lowrank ./internal/philox ./format/dtype ./format/record)
+packages=(./merge/... ./diff/... ./format/... ./internal/... ./train ./train/corpus ./train/internal/backend ./train/internal/backend/cpu ./train/internal/chat ./train/internal/data ./train/internal/model ./train/internal/tokenizer)
 
 # fused prints file:line of the fused operations of generated code.
 fused() {

@@ -39,7 +39,7 @@ func principal(m *model.Model, u *model.LoRA, o *Options) error {
 	for i := range left.Rows {
 		theta := 0.0
 		for _, x := range right.Data[i*l.In:][:l.In] {
-			theta += float64(x) * float64(x)
+			theta += float64(float64(x) * float64(x))
 		}
 		root := math.Sqrt(math.Sqrt(theta) / s)
 		for j, x := range right.Data[i*l.In:][:l.In] {

@@ -154,8 +154,9 @@ func (r *resolver) stackTransposed() (turned, known bool) {
 
 // nested resolves modules that are wrappers around several parameters of one
 // module. PEFT wraps in the order in which the module registered its
-// parameters, innermost first, and writes no names (peft.md section 2.3): the
-// shapes decide, and where they do not, the order of the known families.
+// parameters, innermost first, and writes no names
+// (src/peft/tuners/tuners_utils.py): the shapes decide, and where they do not,
+// the order of the known families.
 func (r *resolver) nested() error {
 	byPath := map[string][]*Module{}
 	var paths []string

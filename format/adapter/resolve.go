@@ -150,6 +150,9 @@ func (r *resolver) update(m *Module, name string, places []place) error {
 		return err
 	}
 	if !found || !isWeight {
+		if zero, err := m.Bias.Zero(); zero || err != nil {
+			return err // PEFT's config gives all modules a bias or none: those without one have zeros
+		}
 		r.res.Missing = append(r.res.Missing, Missing{Name: m.Bias.Name, Tensor: stem + "bias", What: "bias"})
 		return nil
 	}

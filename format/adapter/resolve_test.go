@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 
@@ -111,6 +112,27 @@ func TestNestedParameters(t *testing.T) {
 	}
 	if len(r.Updates) != 2 || inner.Param != "" {
 		t.Errorf("updates %+v; the module itself became %+v", r.Updates, inner)
+	}
+}
+
+// TestBiasOfNoBias: where the base's layer has no bias, one of B is missing if
+// it adds anything. Zeros, in whatever dtype and sign, do not.
+func TestBiasOfNoBias(t *testing.T) {
+	values := func(x float64) []float64 { return append(make([]float64, 1029), x) }
+	for _, c := range []struct {
+		dt   dtype.DType
+		last float64
+		lost int
+	}{
+		{dtype.F32, 0, 0}, {dtype.BF16, math.Copysign(0, -1), 0}, {dtype.F64, 0x1p-1074, 1}, {dtype.F16, -1, 1}, {dtype.F32, math.NaN(), 1},
+	} {
+		m := module("x", Linear, 2, []int{2, 3}, []int{1030, 2})
+		bias := NewTensor(c.dt, []int{1030}, values(c.last))
+		m.Bias = &bias
+		r, err := (&Adapter{Modules: []*Module{m}}).Resolve(fakeBase{map[string][]int{"x.weight": {1030, 3}}, ""})
+		if err != nil || len(r.Missing) != c.lost || len(r.Biases) != 0 || len(r.Updates) != 1 {
+			t.Errorf("%v, last value %v: %+v, %v, want %d missing", c.dt, c.last, r, err, c.lost)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // A Tensor is a named block of an adapter file. Bytes is a view of the mapped
@@ -46,4 +47,13 @@ func (t Tensor) Float64s() []float64 {
 	values := make([]float64, t.Elements())
 	t.DType.Decode64(values, t.Bytes)
 	return values
+}
+
+// Zero reports whether every value is zero. It fails if the file is cut off.
+func (t Tensor) Zero() (zero bool, err error) {
+	err = mmap.Guard(func() {
+		_, nonZero := t.DType.Inspect(t.Bytes)
+		zero = !nonZero
+	})
+	return zero, err
 }

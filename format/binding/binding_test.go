@@ -19,6 +19,7 @@ import (
 	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // filled makes a tensor of F32 whose bytes tell tensors and elements apart.
@@ -33,31 +34,6 @@ func filled(name string, seed int, shape ...int) safetensors.NamedData {
 	}
 	t := adapter.NewTensor(dtype.F32, shape, values)
 	return safetensors.NamedData{Name: name, DType: t.DType, Shape: t.Shape, Data: t.Bytes}
-}
-
-func writeFile(t testing.TB, path string, tensors ...safetensors.NamedData) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := safetensors.Write(f, tensors, nil); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func openBase(t testing.TB, path string) *checkpoint.Checkpoint {
-	t.Helper()
-	c, err := checkpoint.Open(path, checkpoint.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 func openAdapter(t testing.TB, path string) *dialect.File {
@@ -77,7 +53,7 @@ func modules(t testing.TB, dir string, out, in int, paths ...string) string {
 	for i, p := range paths {
 		tensors = append(tensors, filled("base_model.model."+p+".lora_A.weight", i, 2, in), filled("base_model.model."+p+".lora_B.weight", i, out, 2))
 	}
-	writeFile(t, filepath.Join(dir, dialect.WeightsName), tensors...)
+	fixture.Write(t, filepath.Join(dir, dialect.WeightsName), tensors...)
 	if err := os.WriteFile(filepath.Join(dir, dialect.ConfigName), []byte(`{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "later": {"x": [1]}}`), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -90,13 +66,13 @@ const q, k = "model.layers.0.q_proj", "model.layers.0.k_proj"
 func bind(t testing.TB) (bound string, report *binding.Report) {
 	t.Helper()
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "base", "model.safetensors"), filled(q+".weight", 1, 5, 4), filled(k+".weight", 2, 5, 4), filled("model.norm.weight", 3, 4))
+	fixture.Write(t, filepath.Join(dir, "base", "model.safetensors"), filled(q+".weight", 1, 5, 4), filled(k+".weight", 2, 5, 4), filled("model.norm.weight", 3, 4))
 	a := modules(t, filepath.Join(dir, "adapter"), 5, 4, q, k)
 	if err := os.WriteFile(filepath.Join(a, "README.md"), []byte("hello\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	bound = filepath.Join(dir, "bound")
-	report, err := binding.Write(context.Background(), bound, openAdapter(t, a), openBase(t, filepath.Join(dir, "base")), binding.WriteOptions{})
+	report, err := binding.Write(context.Background(), bound, openAdapter(t, a), fixture.Open(t, filepath.Join(dir, "base")), binding.WriteOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,9 +90,6 @@ func TestWrite(t *testing.T) {
 	}
 	if !strings.Contains(string(f.Config), `"later": {"x": [1]}`) {
 		t.Errorf("config changed: %s", f.Config)
-	}
-	if v, _ := f.Weights.Header().Meta("format"); v != "pt" {
-		t.Errorf("format is %q", v)
 	}
 }
 
@@ -145,9 +118,9 @@ func TestCheck(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			for i, s := range c.shards {
-				writeFile(t, filepath.Join(dir, fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(c.shards))), s...)
+				fixture.Write(t, filepath.Join(dir, fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(c.shards))), s...)
 			}
-			err := binding.Check(context.Background(), f.Adapter, openBase(t, dir), binding.Options{})
+			err := binding.Check(context.Background(), f.Adapter, fixture.Open(t, dir), binding.Options{})
 			e, ok := errors.AsType[*rule.Error](err)
 			switch {
 			case c.want == "" && err != nil, c.want != "" && (!ok || e.Rule != "LT007" || e.Tensor != c.want):
@@ -164,8 +137,8 @@ func TestLayouts(t *testing.T) {
 	weight := filled(q+".weight", 1, 5, 4)
 	digest := func(tensors ...safetensors.NamedData) note.Weight {
 		base := filepath.Join(t.TempDir(), "model.safetensors")
-		writeFile(t, base, tensors...)
-		w, err := binding.Compute(context.Background(), a.Adapter, openBase(t, base), binding.Options{})
+		fixture.Write(t, base, tensors...)
+		w, err := binding.Compute(context.Background(), a.Adapter, fixture.Open(t, base), binding.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +159,7 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	f := openAdapter(t, bound)
-	base := openBase(t, filepath.Join(filepath.Dir(bound), "base"))
+	base := fixture.Open(t, filepath.Join(filepath.Dir(bound), "base"))
 	if err := binding.Check(ctx, f.Adapter, base, binding.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -211,9 +184,9 @@ func TestLater(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.Close()
-		writeFile(t, filepath.Join(dir, "base.safetensors"), filled(q+".weight", 1, 5, 4))
+		fixture.Write(t, filepath.Join(dir, "base.safetensors"), filled(q+".weight", 1, 5, 4))
 		out := filepath.Join(dir, "out")
-		_, err = binding.Write(context.Background(), out, openAdapter(t, a), openBase(t, filepath.Join(dir, "base.safetensors")), binding.WriteOptions{})
+		_, err = binding.Write(context.Background(), out, openAdapter(t, a), fixture.Open(t, filepath.Join(dir, "base.safetensors")), binding.WriteOptions{})
 		if c.refused {
 			u, ok := errors.AsType[*rule.Unsupported](err)
 			if !ok || u.Rule != "LT003" {
@@ -233,6 +206,9 @@ func TestLater(t *testing.T) {
 				t.Errorf("%s is %q, was %q", key, got, want)
 			}
 		}
+		if v, _ := h.Meta("format"); v != "pt" {
+			t.Errorf("format is %q", v)
+		}
 		var provenance struct{ Steps []map[string]string }
 		text, _ := h.Meta(note.KeyProvenance)
 		if err := json.Unmarshal([]byte(text), &provenance); err != nil || len(provenance.Steps) != 1 || provenance.Steps[0]["step"] != "bind" {
@@ -245,8 +221,8 @@ func ExampleCheck() {
 	dir, _ := os.MkdirTemp("", "binding")
 	defer os.RemoveAll(dir)
 	var t testing.T
-	writeFile(&t, filepath.Join(dir, "base.safetensors"), filled(q+".weight", 1, 5, 4))
-	writeFile(&t, filepath.Join(dir, "other.safetensors"), filled(q+".weight", 9, 5, 4))
+	fixture.Write(&t, filepath.Join(dir, "base.safetensors"), filled(q+".weight", 1, 5, 4))
+	fixture.Write(&t, filepath.Join(dir, "other.safetensors"), filled(q+".weight", 9, 5, 4))
 	a, _ := dialect.OpenPEFT(modules(&t, filepath.Join(dir, "a"), 5, 4, q))
 	defer a.Close()
 	base, _ := checkpoint.Open(filepath.Join(dir, "base.safetensors"), checkpoint.Options{})
@@ -275,21 +251,21 @@ func ExampleCheck() {
 func TestTiedHead(t *testing.T) {
 	dir := t.TempDir()
 	for seed, name := range []string{"base", "other"} {
-		writeFile(t, filepath.Join(dir, name, "model.safetensors"), filled("model.embed_tokens.weight", seed, 6, 4))
+		fixture.Write(t, filepath.Join(dir, name, "model.safetensors"), filled("model.embed_tokens.weight", seed, 6, 4))
 		if err := os.WriteFile(filepath.Join(dir, name, "config.json"), []byte(`{"tie_word_embeddings":true}`), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
 	f := openAdapter(t, modules(t, filepath.Join(dir, "adapter"), 6, 4, "lm_head"))
-	bound, err := binding.Compute(context.Background(), f.Adapter, openBase(t, filepath.Join(dir, "base")), binding.Options{})
+	bound, err := binding.Compute(context.Background(), f.Adapter, fixture.Open(t, filepath.Join(dir, "base")), binding.Options{})
 	if err != nil || len(bound) != 1 || bound[0].Name != "lm_head.weight" {
 		t.Fatalf("bound to %v, %v", bound, err)
 	}
 	f.Notes = &note.Notes{Base: bound}
-	if err := binding.Check(context.Background(), f.Adapter, openBase(t, filepath.Join(dir, "base")), binding.Options{}); err != nil {
+	if err := binding.Check(context.Background(), f.Adapter, fixture.Open(t, filepath.Join(dir, "base")), binding.Options{}); err != nil {
 		t.Error(err)
 	}
-	err = binding.Check(context.Background(), f.Adapter, openBase(t, filepath.Join(dir, "other")), binding.Options{})
+	err = binding.Check(context.Background(), f.Adapter, fixture.Open(t, filepath.Join(dir, "other")), binding.Options{})
 	if e, ok := errors.AsType[*rule.Error](err); !ok || e.Rule != "LT007" {
 		t.Errorf("another embedding gives %v", err)
 	}

@@ -3,16 +3,14 @@ package binding
 import (
 	"bytes"
 	"context"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // TestGather lays the weight of two experts of [4, 3] over tensors in several
@@ -49,7 +47,7 @@ func TestGather(t *testing.T) {
 		return d
 	}
 	all := []int{0, 1, 2, 3}
-	base := open(t, tensor("top", 0, all[:1], all[:3], false), tensor("rest", 0, all[1:], all[:3], true),
+	base := fixture.Base(t, tensor("top", 0, all[:1], all[:3], false), tensor("rest", 0, all[1:], all[:3], true),
 		tensor("even", 1, []int{0, 2}, all[:3], false), tensor("odd", 1, []int{1, 3}, all[:3], false))
 	u := &adapter.Update{Experts: experts, Pieces: []adapter.Piece{
 		{Tensor: "top", Expert: -1, Source: 0, Out: span(0, 1, 1), In: adapter.All(in), Row: adapter.All(1), Col: adapter.All(in)},
@@ -71,24 +69,4 @@ func TestGather(t *testing.T) {
 	if !bytes.Equal(got.Bytes(), want) {
 		t.Errorf("gathered %v, want %v", got.Bytes(), want)
 	}
-}
-
-// open writes and opens a base of one file.
-func open(t *testing.T, tensors ...safetensors.NamedData) *checkpoint.Checkpoint {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "model.safetensors")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := safetensors.Write(f, tensors, nil); err != nil {
-		t.Fatal(err)
-	}
-	c, err := checkpoint.Open(path, checkpoint.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }

@@ -39,7 +39,7 @@ const peftPrefix = "base_model.model."
 var wrappers = map[string]bool{"_orig_mod": true, "_fsdp_wrapped_module": true, "_checkpoint_wrapped_module": true}
 
 // markers are the components that start the suffix of a key, after the
-// module's path (peft.md section 2.1; src/peft/utils/save_and_load.py).
+// module's path (src/peft/utils/save_and_load.py).
 var markers = map[string]struct {
 	part     keyPart
 	trailing bool // followed by .weight or .bias

@@ -103,7 +103,7 @@ func (c *peftConfig) factorShapes(a *adapter.Adapter, m *adapter.Module) error {
 }
 
 // place says which parameter of which module the factors belong to, from the
-// nesting of PEFT's wrappers (peft.md sections 2.2 and 2.3).
+// nesting of PEFT's wrappers (src/peft/tuners/lora/layer.py).
 func (c *peftConfig) place(m *adapter.Module) {
 	if path, ok := strings.CutSuffix(m.Path, ".base_layer.out_proj"); ok {
 		m.Path, m.Multiplicity = path+".out_proj", 2

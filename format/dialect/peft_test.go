@@ -14,6 +14,7 @@ import (
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 func TestSplitPEFTKey(t *testing.T) {
@@ -164,14 +165,7 @@ func folder(t testing.TB, config string, tensors ...safetensors.NamedData) strin
 	if err := os.WriteFile(filepath.Join(dir, ConfigName), []byte(config), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Create(filepath.Join(dir, WeightsName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := safetensors.Write(f, tensors, nil); err != nil {
-		t.Fatal(err)
-	}
+	fixture.Write(t, filepath.Join(dir, WeightsName), tensors...)
 	return dir
 }
 

@@ -128,7 +128,7 @@ func (c *counter) Write(b []byte) (int, error) {
 }
 
 // peftTensors gives every tensor of the adapter the name that PEFT's
-// save_pretrained gives it (peft.md section 2).
+// save_pretrained gives it (src/peft/utils/save_and_load.py).
 func peftTensors(a *adapter.Adapter) (out []safetensors.NamedData, err error) {
 	add := func(name string, t adapter.Tensor) {
 		out = append(out, safetensors.NamedData{Name: peftPrefix + name, DType: t.DType, Shape: t.Shape, Data: t.Bytes})

@@ -23,8 +23,8 @@ func peftConfigFor(a *adapter.Adapter, o WriteOptions) (strictjson.Value, error)
 		}
 		config.Members = slices.Clone(old.value.Members)
 	}
-	w := configWriter{a: a, old: old, value: &config, newRanks: o.NewRanks}
-	for _, step := range []func() error{w.switches, w.ranks, w.replacements} {
+	w := configWriter{a: a, old: old, value: &config, newRanks: o.NewRanks, keepTargets: o.KeepTargets}
+	for _, step := range []func() error{w.switches, w.parameters, w.ranks, w.replacements} {
 		if err := step(); err != nil {
 			return config, err
 		}
@@ -46,7 +46,8 @@ type configWriter struct {
 	old   *peftConfig // what the config said before
 	value *strictjson.Value
 
-	newRanks bool // whatever old says
+	newRanks    bool // whatever old says
+	keepTargets bool
 }
 
 func (w *configWriter) set(name string, v strictjson.Value) { setField(w.value, name, v) }
@@ -94,30 +95,41 @@ func (w *configWriter) switches() error {
 	if bias != 0 && bias != n {
 		return unsupported(w.a, "write the modules with a bias as an adapter of their own", "a bias of lora_B for %d of %d modules", bias, n)
 	}
+	if init, _ := w.value.Lookup("init_lora_weights"); bias > 0 && init.Kind == strictjson.String {
+		w.set("init_lora_weights", jsonBool(true)) // AD003; it says how training began, not what the factors are
+	}
 	w.set("use_dora", jsonBool(dora > 0))
 	w.set("lora_bias", jsonBool(bias > 0))
 	w.set("fan_in_fan_out", jsonBool(w.a.FanInFanOut))
 	return nil
 }
 
+// parameters takes out what PEFT refuses beside target_parameters although it
+// steers training only (ParamWrapper in src/peft/tuners/lora/layer.py).
+func (w *configWriter) parameters() error {
+	if !slices.ContainsFunc(w.a.Modules, func(m *adapter.Module) bool { return m.Param != "" || len(m.Candidates) > 0 }) {
+		return nil
+	}
+	if w.a.FanInFanOut {
+		return unsupported(w.a, "write the parameters as an adapter of their own", "target_parameters beside fan_in_fan_out, which PEFT refuses")
+	}
+	w.set("lora_dropout", jsonNumber(0))
+	w.value.Members = slices.DeleteFunc(w.value.Members, func(m strictjson.Member) bool { return m.Name == "velora_config" })
+	return nil
+}
+
 // ranks keeps r, lora_alpha and their patterns if they give every module what
 // it has, and writes them anew if not.
 func (w *configWriter) ranks() error {
-	rs := 0
-	for _, m := range w.a.Modules {
-		if m.Rule == adapter.AlphaOverRootRank {
-			rs++
-		}
+	root := !slices.ContainsFunc(w.a.Modules, func(m *adapter.Module) bool { return m.Rule != adapter.AlphaOverRootRank }) && len(w.a.Modules) > 0
+	alphas := w.alphas(root)
+	kept := !w.newRanks && w.patternsHold(alphas) && w.patternsUsed()
+	if root && !kept && !w.oneScale() { // AD041
+		root = false
+		alphas = w.alphas(root)
 	}
-	root := rs > 0 && rs == len(w.a.Modules)
 	w.set("use_rslora", jsonBool(root))
-	alphas := make([]float64, len(w.a.Modules))
-	for i, m := range w.a.Modules {
-		if alphas[i] = m.Alpha; !root && m.Rule == adapter.AlphaOverRootRank {
-			alphas[i] = alphaFor(m.Alpha/math.Sqrt(float64(m.Rank)), m.Rank)
-		}
-	}
-	if !w.newRanks && w.patternsHold(alphas) {
+	if kept {
 		w.set("r", jsonNumber(float64(w.old.r)))
 		w.set("lora_alpha", jsonNumber(w.old.alpha))
 		return nil
@@ -138,6 +150,36 @@ func (w *configWriter) ranks() error {
 		w.set(f.pattern, patternFor(names, f.values, usual))
 	}
 	return nil
+}
+
+// alphas returns the alpha of every module as the config must have it, with
+// use_rslora or without.
+func (w *configWriter) alphas(root bool) []float64 {
+	alphas := make([]float64, len(w.a.Modules))
+	for i, m := range w.a.Modules {
+		if alphas[i] = m.Alpha; !root && m.Rule == adapter.AlphaOverRootRank {
+			alphas[i] = alphaFor(m.Alpha/math.Sqrt(float64(m.Rank)), m.Rank)
+		}
+	}
+	return alphas
+}
+
+// oneScale reports whether all modules have one rank and one alpha.
+func (w *configWriter) oneScale() bool {
+	first := w.a.Modules[0]
+	return !slices.ContainsFunc(w.a.Modules, func(m *adapter.Module) bool { return m.Rank != first.Rank || m.Alpha != first.Alpha })
+}
+
+// patternsUsed reports whether every key of the patterns as they were still
+// matches a module (AD032, AD034), if modules may have been left out.
+func (w *configWriter) patternsUsed() bool {
+	keys := slices.Concat(w.old.rankPattern, w.old.alphaPattern)
+	if w.keepTargets || len(keys)*len(w.a.Modules) > maxPairs {
+		return true
+	}
+	return !slices.ContainsFunc(keys, func(p patternValue) bool {
+		return p.re == nil || !slices.ContainsFunc(w.a.Modules, func(m *adapter.Module) bool { return slices.ContainsFunc(names(m), p.re.MatchString) })
+	})
 }
 
 // patternsHold reports whether the config as it was gives every module its

@@ -11,13 +11,13 @@ import (
 	"testing"
 
 	"github.com/loratool/loratool/format/adapter"
-	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/normalize"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/format/validate"
+	"github.com/loratool/loratool/testdata/fixture"
 )
 
 // module makes a module of random values.
@@ -177,24 +177,11 @@ func TestRefused(t *testing.T) {
 func TestSplit(t *testing.T) {
 	whole := module("model.layers.0.self_attn.qkv_proj", dtype.F32, 4, 8, 6, 12)
 	f := write(t, &adapter.Adapter{Modules: []*adapter.Module{whole}})
-	path := filepath.Join(t.TempDir(), "base.safetensors")
-	w, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var tensors []safetensors.NamedData
 	for name, rows := range map[string]int{"q_proj": 6, "k_proj": 3, "v_proj": 3} {
 		tensors = append(tensors, safetensors.NamedData{Name: "model.layers.0.self_attn." + name + ".weight", DType: dtype.F32, Shape: []int{rows, 6}, Data: make([]byte, 4*rows*6)})
 	}
-	if err := safetensors.Write(w, tensors, nil); err != nil {
-		t.Fatal(err)
-	}
-	w.Close()
-	base, err := checkpoint.Open(path, checkpoint.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer base.Close()
+	base := fixture.Base(t, tensors...)
 	out := filepath.Join(t.TempDir(), "out")
 	r, err := normalize.Apply(out, f, profile(t, "vllm"), normalize.Options{Base: base})
 	if err != nil || r.Split != 1 || r.Modules != 3 || r.Error != 0 {

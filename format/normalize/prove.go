@@ -66,7 +66,7 @@ func relativeError(old, m *adapter.Module) (float64, error) {
 	same := true
 	for i := range old.B.Shape[0] {
 		for k := range columns {
-			x := b2[i*wide+k]*m.Scaling() - b[i*columns+k]*old.Scaling()
+			x := float64(b2[i*wide+k]*m.Scaling()) - float64(b[i*columns+k]*old.Scaling())
 			d[i*columns+k] = x
 			same = same && x == 0
 		}
@@ -91,7 +91,7 @@ func gram(a []float64, r int) []float64 {
 			s := 0.0
 			x, y := a[i*in:][:in], a[j*in:][:in]
 			for k := range x {
-				s += x[k] * y[k]
+				s += float64(x[k] * y[k])
 			}
 			g[i*r+j], g[j*r+i] = s, s
 		}
@@ -107,9 +107,9 @@ func norm(b, g []float64, r int) float64 {
 		for j, x := range row {
 			s := 0.0
 			for k, y := range row {
-				s += g[j*r+k] * y
+				s += float64(g[j*r+k] * y)
 			}
-			sum += x * s
+			sum += float64(x * s)
 		}
 	}
 	return math.Sqrt(max(sum, 0))

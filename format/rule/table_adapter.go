@@ -19,7 +19,7 @@ var adapterRules = []Rule{
 	{"AD014", Fatal, "bad factor shape", "A and B have two dimensions, or three to five for a convolution, and B's kernel has size 1.", ""},
 	{"AD015", Fatal, "bad factor dtype", "Factors have a floating-point dtype.", ""},
 	{"AD016", Warning, "mixed dtypes", "All factors have one dtype.", "save the adapter in one dtype"},
-	{"AD017", Fatal, "not finite", "No value of a factor is NaN or infinite.", "the training diverged: use an earlier checkpoint of the adapter"},
+	{"AD017", Fatal, "not finite", "No value of a factor, a magnitude or a bias of B is NaN or infinite.", "the training diverged: use an earlier checkpoint of the adapter"},
 	{"AD018", Warning, "B is all zero", "A trained module has a B that is not zero.", "the module has no effect: check that it was trained"},
 	{"AD019", Warning, "A is all zero", "A trained module has an A that is not zero.", "the module has no effect, and with B zero too it can never be trained"},
 	{"AD020", Warning, "tensor that is no part of LoRA", "Every tensor is a part of a module, or replaces one that the config names.", ""},

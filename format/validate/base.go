@@ -157,8 +157,10 @@ func (c *collector) covered(a *adapter.Adapter) {
 		for _, name := range boundNames(m) {
 			if bound[name] {
 				extra--
-			} else if lost++; lost == 1 {
-				example = name
+			} else if name != zeroBias(m) {
+				if lost++; lost == 1 {
+					example = name
+				}
 			}
 		}
 	}
@@ -175,7 +177,21 @@ func (c *collector) covered(a *adapter.Adapter) {
 func boundNames(m *adapter.Module) []string {
 	names := []string{binding.NameOf(m)}
 	if m.Bias != nil {
-		names = append(names, m.Name()+".bias")
+		names = append(names, biasName(m))
 	}
 	return names
+}
+
+func biasName(m *adapter.Module) string { return m.Name() + ".bias" }
+
+// zeroBias is the entry that a binding need not have: that of a bias of zeros,
+// which a layer without a bias takes.
+func zeroBias(m *adapter.Module) string {
+	if m.Bias == nil {
+		return ""
+	}
+	if zero, err := m.Bias.Zero(); !zero || err != nil { // who reads the values complains
+		return ""
+	}
+	return biasName(m)
 }

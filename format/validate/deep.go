@@ -115,10 +115,15 @@ func (s *scan) merge(o scan) {
 
 // values turns what the scans showed into findings.
 func (c *collector) values(scans []scan, a *adapter.Adapter) {
-	factor := map[string]rule.ID{}
+	factor, beside := map[string]rule.ID{}, map[string]bool{}
 	if a != nil {
 		for _, m := range a.Modules {
 			factor[m.A.Name], factor[m.B.Name] = "AD019", "AD018"
+			for _, t := range []*adapter.Tensor{m.Magnitude, m.Bias} {
+				if t != nil {
+					beside[t.Name] = true
+				}
+			}
 		}
 	}
 	zero := map[rule.ID][]scan{}
@@ -128,7 +133,7 @@ func (c *collector) values(scans []scan, a *adapter.Adapter) {
 		switch {
 		case s.bad > 0:
 			e.Err = fmt.Errorf("%d of %d values are NaN or infinite, the first at element %d", s.bad, s.t.Elements(), s.first)
-			if !isFactor {
+			if !isFactor && !beside[s.t.Name] {
 				e.Milder = rule.Warning
 			}
 			c.add(e)
@@ -166,44 +171,19 @@ func (c *collector) digests(ctx context.Context, scans []scan, n *note.Notes) er
 
 // scanBlock looks at whole elements of one dtype.
 func scanBlock(d dtype.DType, data []byte) (s scan) {
-	l, swar := lanes[d]
 	switch {
 	case d == dtype.BOOL:
 		if i := slices.IndexFunc(data, func(b byte) bool { return b > 1 }); i >= 0 {
 			s.odd = i + 1
 		}
 		s.nonZero = true
-	case swar:
-		special, bits := l.scan(data)
-		s.nonZero = bits != 0
-		if special {
-			s.count(d, data)
-		}
 	case d.Float():
-		s.count(d, data)
+		var special bool
+		if special, s.nonZero = d.Inspect(data); special {
+			s.first, s.bad = d.NotFinite(data)
+		}
 	default:
 		s.nonZero = true
 	}
 	return s
-}
-
-// count decodes a block to count what is not finite.
-func (s *scan) count(d dtype.DType, data []byte) {
-	var values [512]float64
-	size := max(d.Bits()/8, 1)
-	for at := 0; at < len(data); at += len(values) * size {
-		part := data[at:min(at+len(values)*size, len(data))]
-		v := values[:len(part)*8/d.Bits()]
-		d.Decode64(v, part)
-		for i, x := range v {
-			if x != 0 {
-				s.nonZero = true
-			}
-			if x-x != 0 {
-				if s.bad++; s.bad == 1 {
-					s.first = at*8/d.Bits() + i
-				}
-			}
-		}
-	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/format/validate"
+	"github.com/loratool/loratool/testdata/fixture"
 	"github.com/loratool/loratool/testdata/hostile"
 )
 
@@ -166,18 +167,8 @@ func checkFormats(t *testing.T, r *validate.Report) {
 // adapter writes an adapter folder with the config and the tensors given.
 func adapter(t testing.TB, dir, config string, tensors ...safetensors.NamedData) string {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	fixture.Write(t, filepath.Join(dir, "adapter_model.safetensors"), tensors...)
 	if err := os.WriteFile(filepath.Join(dir, "adapter_config.json"), []byte(config), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(filepath.Join(dir, "adapter_model.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := safetensors.Write(f, tensors, map[string]string{"format": "pt"}); err != nil {
 		t.Fatal(err)
 	}
 	return dir

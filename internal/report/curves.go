@@ -74,7 +74,7 @@ type axis struct {
 	log       bool
 }
 
-func (a axis) at(v float64) float64 { return a.from + share(v, a.low, a.high, a.log)*(a.to-a.from) }
+func (a axis) at(v float64) float64 { return a.from + float64(share(v, a.low, a.high, a.log)*(a.to-a.from)) }
 
 func ranges(axes Axes, series []Series) (x, y axis, ok bool) {
 	var xs, ys [][]float64
@@ -145,8 +145,8 @@ func ticks(a axis) (values []float64) {
 			break
 		}
 	}
-	for i := math.Ceil(a.low/step - 1e-9); i*step <= a.high+step*1e-9; i++ {
-		values = append(values, i*step+0) // + 0: no tick is −0
+	for i := math.Ceil(a.low/step - 1e-9); float64(i*step) <= a.high+float64(step*1e-9); i++ {
+		values = append(values, float64(i*step)+0) // + 0: no tick is −0
 	}
 	return values
 }

@@ -36,17 +36,17 @@ func (p *Page) HeatMap(rows, cols []string, values [][]float64) {
 	}
 	left := 10.0
 	for _, r := range rows {
-		left = max(left, charWidth*float64(len([]rune(text.Quote(r))))+10)
+		left = max(left, float64(charWidth*float64(len([]rune(text.Quote(r)))))+10)
 	}
 	cell := min(cellMost, max(4, (mapWidth-left)/float64(max(1, len(cols)))))
-	width := max(left+cell*float64(len(cols)), left+legendSize) + 10
+	width := max(left+float64(cell*float64(len(cols))), left+legendSize) + 10
 	height := headHeight + cellHeight*len(rows) + legendRoom
 	b := &p.body
 	fmt.Fprintf(b, "<div class=\"wide\"><svg viewBox=\"0 0 %.0f %d\" width=\"%.0f\" role=\"img\">\n", width, height, width)
 	every := int(math.Ceil(charWidth * 3 / cell))
 	for j, c := range cols {
 		if j%every == 0 {
-			fmt.Fprintf(b, "<text class=\"soft\" x=\"%.1f\" y=\"13\" text-anchor=\"middle\">%s</text>\n", left+cell*(float64(j)+.5), escape(c))
+			fmt.Fprintf(b, "<text class=\"soft\" x=\"%.1f\" y=\"13\" text-anchor=\"middle\">%s</text>\n", left+float64(cell*(float64(j)+.5)), escape(c))
 		}
 	}
 	for i, row := range values {
@@ -58,7 +58,7 @@ func (p *Page) HeatMap(rows, cols []string, values [][]float64) {
 				fill, shown = fmt.Sprintf("fill=\"%s\"", color(share(v, low, high, log))), text.Ratio(v)
 			}
 			fmt.Fprintf(b, "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" %s><title>%s, %s: %s</title></rect>\n",
-				left+cell*float64(j), y, cell-1, cellHeight-1, fill, escape(rows[i]), escape(cols[j]), shown)
+				left+float64(cell*float64(j)), y, cell-1, cellHeight-1, fill, escape(rows[i]), escape(cols[j]), shown)
 		}
 	}
 	p.legend(left, headHeight+cellHeight*len(rows)+12, low, high, log)
@@ -114,11 +114,11 @@ var ramp = [9][3]float64{
 
 // color returns the colour of a place in [0, 1].
 func color(at float64) string {
-	x := min(max(at, 0), 1) * float64(len(ramp)-1)
+	x := float64(min(max(at, 0), 1) * float64(len(ramp)-1))
 	i := min(int(x), len(ramp)-2)
 	var c [3]int
 	for k := range c {
-		c[k] = int(math.Round(ramp[i][k] + (x-float64(i))*(ramp[i+1][k]-ramp[i][k])))
+		c[k] = int(math.Round(ramp[i][k] + float64((x-float64(i))*(ramp[i+1][k]-ramp[i][k]))))
 	}
 	return fmt.Sprintf("#%02x%02x%02x", c[0], c[1], c[2])
 }

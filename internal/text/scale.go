@@ -50,7 +50,7 @@ func (s scale) level(v float64, n int) int {
 	if s.log {
 		v, low, high = math.Log(v), math.Log(low), math.Log(high)
 	}
-	share := (v/2 - low/2) / (high/2 - low/2) // halves: the range may overflow
+	share := (float64(v/2) - float64(low/2)) / (float64(high/2) - float64(low/2)) // halves: the range may overflow
 	return max(0, min(n-1, int(share*float64(n))))
 }
 

@@ -343,7 +343,7 @@ func TestBiases(t *testing.T) {
 	y := makeAdapter(10, dtype.F32, spec{name: "q", out: 8, in: 6, rank: 3, alpha: 6, bias: true}, spec{name: "k", out: 8, in: 6, rank: 2, alpha: 4})
 	y.Modules[1].Bias = nil
 	for _, method := range []Method{Sum, Cat, SVD} {
-		out, _ := compose(t, Options{Method: method}, Weighted{x, 2}, Weighted{y, -1})
+		out, report := compose(t, Options{Method: method}, Weighted{x, 2}, Weighted{y, -1})
 		q := find(out, "q")
 		bx, by := find(x, "q").Bias.Float64s(), find(y, "q").Bias.Float64s()
 		for i, b := range q.Bias.Float64s() {
@@ -355,10 +355,44 @@ func TestBiases(t *testing.T) {
 		if k := find(out, "k"); k.Bias == nil || k.Bias.Float64s()[0] != 0 {
 			t.Errorf("%s: a module without a bias among others: %v", method, k.Bias)
 		}
+		if w := report.Warnings; len(w) != 1 || !strings.Contains(w[0], "so 1 without one got zeros") {
+			t.Errorf("%s: warnings %q", method, w)
+		}
 	}
 	_, _, err := Compose(context.Background(), []Weighted{{x, 1}, {y, 1}}, Options{Method: TIES, Density: 0.5})
 	if !errors.Is(err, rule.ErrUnsupported) {
 		t.Errorf("ties of biases: %v", err)
+	}
+}
+
+// TestNotFiniteReplacements are carried over, and it is said.
+func TestNotFiniteReplacements(t *testing.T) {
+	a := makeAdapter(24, dtype.F32, spec{name: "q", out: 8, in: 6, rank: 2, alpha: 4})
+	bad := func(name string, x float64) adapter.Tensor {
+		v := adapter.NewTensor(dtype.BF16, []int{1, 6}, []float64{1, x, 2, x, 3, 4})
+		v.Name = name
+		return v
+	}
+	a.Replacements = []adapter.Replacement{{Name: "score.weight", Value: bad("score", math.NaN())}, {Name: "head.weight", Value: bad("head", 0)}}
+	a.Tokens = []adapter.TokenRows{{Path: "tok", Indices: []int{4}, Rows: bad("tok", math.Inf(-1))}}
+	_, report := compose(t, Options{Method: Cat}, Weighted{a, 1})
+	if w := strings.Join(report.Warnings, "\n"); len(report.Warnings) != 2 || !strings.Contains(w, `adapter: tensor "score": 2 of 6 values`) || !strings.Contains(w, `adapter: tensor "tok": 2 of 6 values`) {
+		t.Errorf("warnings %q", report.Warnings)
+	}
+}
+
+// TestTransposedFlags: adapters that differ in fan_in_fan_out are composed, and
+// it is said.
+func TestTransposedFlags(t *testing.T) {
+	one := spec{name: "q", out: 8, in: 8, rank: 2, alpha: 4}
+	x, y := makeAdapter(22, dtype.F32, one), makeAdapter(23, dtype.F32, one)
+	if _, report := compose(t, Options{}, Weighted{x, 1}, Weighted{y, 1}); len(report.Warnings) != 0 {
+		t.Errorf("warnings %q", report.Warnings)
+	}
+	x.FanInFanOut = true
+	out, report := compose(t, Options{}, Weighted{x, 1}, Weighted{y, 1})
+	if w := report.Warnings; !out.FanInFanOut || len(w) != 1 || !strings.Contains(w[0], "fan_in_fan_out") {
+		t.Errorf("%v, warnings %q", out.FanInFanOut, w)
 	}
 }
 

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -31,6 +32,7 @@ type Report struct {
 	Warnings         []string `json:"warnings"`
 
 	square, errorSquare float64
+	zeroBiases          int // modules that got a bias of zeros
 }
 
 // An AdapterReport is one input.
@@ -112,6 +114,12 @@ func (r *Report) finish(c *composition, out *adapter.Adapter) {
 	r.BytesAfter = size(out)
 	if c.rule.kind == factorwise {
 		r.Warnings = append(r.Warnings, "PEFT's rules on A and B by themselves have cross terms: the error is the distance from Σ weight·ΔW")
+	}
+	if r.zeroBiases > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("lora_bias: PEFT's config gives one to all modules or none, so %d without one got zeros; PEFT itself does not merge those whose layer has no bias", r.zeroBiases))
+	}
+	if slices.ContainsFunc(c.adapters, func(w Weighted) bool { return w.FanInFanOut != out.FanInFanOut }) {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the adapters differ in fan_in_fan_out, which decides for square weights of an unknown kind of base: the result has that of the first, %v", out.FanInFanOut))
 	}
 	changed := slices.ContainsFunc(r.Modules, func(m ModuleReport) bool { return !m.Unchanged && m.Error > exactError })
 	if changed && slices.ContainsFunc(out.Modules, func(m *adapter.Module) bool { return m.Magnitude != nil }) {

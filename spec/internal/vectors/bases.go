@@ -22,6 +22,8 @@ func bases() []vector {
 		{name: "absent", expect: "reject", rules: "AD028", base: "base", comment: "the base has no such weight", files: also(adapter, base("", weight().named("model.layers.0.self_attn.v_proj.weight")))},
 		{name: "no_bias", expect: "unsupported", rules: "AD028", base: "base", comment: "a bias of B for a layer that has no bias: PEFT applies it, and it cannot be merged",
 			files: also(folder(plain().with("lora_bias", "true"), pt, append(factors(), f32(prefix+q+".lora_B.bias", 1, 1, 3))...), base("", weight()))},
+		{name: "fits_base_zero_bias", base: "base", comment: "a bias of zeros for a layer that has no bias, which another module's bias asks for: nothing to merge", rules: "AD028 LT012",
+			files: also(folder(plain().with("lora_bias", "true"), bound(weight()), append(factors(), f32(prefix+q+".lora_B.bias", 0, 0, 3))...), base("", weight()))},
 		{name: "AD029_tied_head", warn: "AD029", base: "base", comment: "a delta on the head alone, which is tied to the embedding", files: also(head, base(tied, embedding))},
 		{name: "AD029_tied_head_replaced", warn: "AD029", base: "base", comment: "a replaced head, which is tied to the embedding",
 			files: also(folder(plain().with("modules_to_save", `["lm_head"]`), pt, append(factors(), f32(prefix+"lm_head.weight", 1, 1, 5, 4))...), base(tied, weight(), embedding))},

@@ -4,6 +4,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/loratool/loratool/tools/asmgen/isa"
 )
 
 // A half is a dtype of 16 bits in the kernels that add and round.
@@ -19,9 +21,9 @@ var halves = []half{{"BF16", prepareBF16}, {"F16", prepareF16}}
 
 // addRound emits the kernel of AddRound32.
 func addRound(s set, h half) {
-	TEXT("addRound"+h.name+s.name, NOSPLIT, "func(n int, dst, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)")
+	TEXT("addRound"+h.name+s.Name, NOSPLIT, "func(n int, dst, src *byte, d *float32, e float32, doubtful *uint16, sums *float32) (changed int)")
 	Pragma("noescape")
-	Doc("addRound"+h.name+s.name+" computes, for n a multiple of 16, little-endian values and any alignment,",
+	Doc("addRound"+h.name+s.Name+" computes, for n a multiple of 16, little-endian values and any alignment,",
 		"",
 		"\tfor i in 0…n-1:",
 		"\t\tw, l = decode(src16[i]), i mod 16",
@@ -39,13 +41,13 @@ func addRound(s set, h half) {
 	dst, src := Load(Param("dst"), GP64()), Load(Param("src"), GP64())
 	d, doubtful := Load(Param("d"), GP64()), Load(Param("doubtful"), GP64())
 	sums := GP64()
-	e := s.reg()
+	e := s.Reg()
 	p, err := Param("e").Resolve()
 	if err != nil {
 		panic(err)
 	}
 	VBROADCASTSS(p.Addr, e)
-	mask, scale := s.constant(1<<31-1), s.constant((127-22)<<23)
+	mask, scale := s.Constant(1<<31-1), s.Constant((127-22)<<23)
 	decode, round := h.prepare(s)
 	starts := s.starts(4)
 	sum := func(kind, r int) Mem { return Mem{Base: sums, Disp: 64*kind + 4*starts[r]} }
@@ -54,7 +56,7 @@ func addRound(s set, h half) {
 	var totals [3][]VecVirtual
 	for kind := range totals {
 		for r := range starts {
-			v := s.reg()
+			v := s.Reg()
 			s.load(sum(kind, r), v)
 			totals[kind] = append(totals[kind], v)
 		}
@@ -67,13 +69,13 @@ func addRound(s set, h half) {
 	flags, count := GP32(), GP32()
 	for r, start := range starts {
 		delta := Mem{Base: d, Index: i, Scale: 4, Disp: 4 * start}
-		w, t, m := s.reg(), s.reg(), s.reg()
+		w, t, m := s.Reg(), s.Reg(), s.Reg()
 		decode(Mem{Base: src, Index: i, Scale: 2, Disp: 2 * start}, w)
 		VADDPS(delta, w, t)
 		s.and(t, mask, m)
 		VMULPS(scale, m, m)
 		VADDPS(e, m, m)
-		high := s.reg()
+		high := s.Reg()
 		VADDPS(m, t, high)
 		VSUBPS(m, t, t)
 		round(t, &Mem{Base: dst, Index: i, Scale: 2, Disp: 2 * start})
@@ -89,7 +91,7 @@ func addRound(s set, h half) {
 		s.different(t, w, count)
 		POPCNTL(count, count)
 		ADDQ(count.As64(), changed)
-		x := s.reg()
+		x := s.Reg()
 		VMULPS(w, w, x)
 		VADDPS(x, totals[0][r], totals[0][r])
 		VSUBPS(w, t, x)
@@ -100,7 +102,7 @@ func addRound(s set, h half) {
 		VADDPS(x, totals[2][r], totals[2][r])
 	}
 	ADDQ(I8(2), doubtful)
-	ADDQ(I8(block), i)
+	ADDQ(I8(isa.Block), i)
 	JMP(LabelRef("loop"))
 	Label("done")
 	for kind := range totals {
@@ -116,7 +118,7 @@ func addRound(s set, h half) {
 // different sets a bit of flags for each 32-bit element in which x and y
 // differ.
 func (s set) different(x, y VecVirtual, flags GPVirtual) {
-	if s.wide {
+	if s.Wide {
 		const notEqual = 4
 		k := K()
 		VPCMPD(U8(notEqual), x, y, k)
@@ -132,13 +134,13 @@ func (s set) different(x, y VecVirtual, flags GPVirtual) {
 // prepareBF16 rounds to nearest even, infinities included; what it makes of
 // a NaN need not be one.
 func prepareBF16(s set) (func(Mem, Op), func(VecVirtual, *Mem)) {
-	one, bias := s.constant(1), s.constant(0x7fff)
+	one, bias := s.Constant(1), s.Constant(0x7fff)
 	decode := func(m Mem, r Op) {
 		VPMOVZXWD(m, r)
 		VPSLLD(Imm(16), r, r)
 	}
 	round := func(r VecVirtual, m *Mem) {
-		x := s.reg()
+		x := s.Reg()
 		VPSRLD(Imm(16), r, x)
 		s.and(one, x, x)
 		VPADDD(x, r, r)
@@ -155,7 +157,7 @@ func prepareBF16(s set) (func(Mem, Op), func(VecVirtual, *Mem)) {
 // storeLowWords writes the low halves of a register of 32-bit elements below
 // 2^16.
 func (s set) storeLowWords(r VecVirtual, m Mem) {
-	if s.wide {
+	if s.Wide {
 		VPMOVDW(r, m)
 		return
 	}
@@ -168,7 +170,7 @@ func (s set) storeLowWords(r VecVirtual, m Mem) {
 func prepareF16(s set) (func(Mem, Op), func(VecVirtual, *Mem)) {
 	decode := func(m Mem, r Op) { VCVTPH2PS(m, r) }
 	round := func(r VecVirtual, m *Mem) {
-		h := s.half()
+		h := s.Half()
 		VCVTPS2PH(Imm(0), r, h) // 0: to nearest even, whatever MXCSR says
 		if m != nil {
 			VMOVDQU(h, *m)

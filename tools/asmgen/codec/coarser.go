@@ -3,12 +3,14 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
+
+	"github.com/loratool/loratool/tools/asmgen/isa"
 )
 
 // coarser16 emits the kernel of Coarser for dtypes of 16 bits, which AVX2 does
 // 16 at a time.
 func coarser16() {
-	s := set{"AVX2", false}
+	s := set{isa.AVX2}
 	TEXT("coarser16AVX2", NOSPLIT, "func(n int, set *uint16, a, b *byte, exponent uint16)")
 	Pragma("noescape")
 	Doc("coarser16AVX2 computes, for n a multiple of 16, little-endian values and any alignment,",
@@ -18,10 +20,10 @@ func coarser16() {
 		"\t\tif x == 0 or (x-1)&exponent < y: bit i mod 16 of set[i/16] = 1")
 	n, i := Load(Param("n"), GP64()), GP64()
 	bits, a, b := Load(Param("set"), GP64()), Load(Param("a"), GP64()), Load(Param("b"), GP64())
-	exponent, sign, magnitude := s.reg(), s.reg(), s.constant(0x7fff7fff)
+	exponent, sign, magnitude := s.Reg(), s.Reg(), s.Constant(0x7fff7fff)
 	VMOVD(Load(Param("exponent"), GP32()), exponent.AsX())
 	VPBROADCASTW(exponent.AsX(), exponent)
-	minusOne, below := s.reg(), s.reg() // below keeps the exponent, and the sign of 0 - 1
+	minusOne, below := s.Reg(), s.Reg() // below keeps the exponent, and the sign of 0 - 1
 	VPCMPEQW(minusOne, minusOne, minusOne)
 	VPXOR(minusOne, magnitude, sign)
 	VPOR(sign, exponent, below)
@@ -40,7 +42,7 @@ func coarser16() {
 	VPMOVMSKB(high, flags)
 	ORW(flags.As16(), Mem{Base: bits})
 	ADDQ(Imm(2), bits)
-	ADDQ(I8(block), i)
+	ADDQ(I8(isa.Block), i)
 	JMP(LabelRef("loop"))
 	Label("done")
 	VZEROUPPER()

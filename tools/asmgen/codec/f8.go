@@ -10,7 +10,7 @@ import (
 
 // broadcasts loads element i of c into every element of a register.
 func (s set) broadcasts(c Register, i int) VecVirtual {
-	r := s.reg()
+	r := s.Reg()
 	VPBROADCASTD(Mem{Base: c, Disp: 4 * i}, r)
 	return r
 }
@@ -36,10 +36,10 @@ func decodeF8(s set) {
 	c := Load(Param("c"), GP64())
 	shift, rebias, normal, unit := count(c, 0), s.broadcasts(c, 1), s.broadcasts(c, 2), s.broadcasts(c, 3)
 	infinity, flip, mask, limit := s.broadcasts(c, 4), s.broadcasts(c, 5), s.broadcasts(c, 6), s.broadcasts(c, 7)
-	inf, nan := s.constant(inf32), s.constant(nan32)
+	inf, nan := s.Constant(inf32), s.Constant(nan32)
 	l.each(func() {
 		for _, i := range s.starts(4) {
-			b, m, u, t := s.reg(), s.reg(), s.reg(), s.reg()
+			b, m, u, t := s.Reg(), s.Reg(), s.Reg(), s.Reg()
 			VPMOVZXBD(l.file(i), b)
 			VPSLLD(Imm(25), b, m)
 			VPSRLD(Imm(25), m, m)
@@ -77,7 +77,7 @@ func encodeF8(s set) {
 	l.each(func() {
 		var r []VecVirtual
 		for _, i := range s.starts(4) {
-			u, a, m, t := s.reg(), s.reg(), s.reg(), s.reg()
+			u, a, m, t := s.Reg(), s.Reg(), s.Reg(), s.Reg()
 			s.load(l.float(i), u)
 			VPSLLD(Imm(1), u, a)
 			VPSRLD(Imm(1), a, a)
@@ -106,7 +106,7 @@ func encodeF8(s set) {
 // orWhere emits dst |= x for the 32-bit elements where t is not zero; it
 // changes x.
 func (s set) orWhere(t, x, dst VecVirtual) {
-	if s.wide {
+	if s.Wide {
 		k := K()
 		VPTESTMD(t, t, k)
 		VPORD(x, dst, k, dst)
@@ -121,7 +121,7 @@ func (s set) orWhere(t, x, dst VecVirtual) {
 
 // storeBytes writes the low bytes of a block of 32-bit elements below 2^8.
 func (s set) storeBytes(r []VecVirtual, m Mem) {
-	if s.wide {
+	if s.Wide {
 		VPMOVDB(r[0], m)
 		return
 	}

@@ -17,7 +17,7 @@ func decodeBF16(s set) {
 		"\t\tbits(dst[i]) = uint32(src16[i]) << 16")
 	l.each(func() {
 		for _, i := range s.starts(4) {
-			r := s.reg()
+			r := s.Reg()
 			VPMOVZXWD(l.file(i), r)
 			VPSLLD(Imm(16), r, r)
 			s.store(r, l.float(i))
@@ -31,11 +31,11 @@ func encodeBF16(s set) {
 		"\t\tu = bits(src[i])",
 		"\t\tdst16[i] = (u + 0x7fff + u>>16&1) >> 16",
 		"\t\tif src[i] is NaN: dst16[i] = 0x7fc0")
-	one, round, nan := s.constant(1), s.constant(0x7fff), s.constant(nan32>>16)
+	one, round, nan := s.Constant(1), s.Constant(0x7fff), s.Constant(nan32>>16)
 	l.each(func() {
 		var words []VecVirtual
 		for _, i := range s.starts(4) {
-			u, r := s.reg(), s.reg()
+			u, r := s.Reg(), s.Reg()
 			s.load(l.float(i), u)
 			VPSRLD(Imm(16), u, r)
 			s.and(one, r, r)
@@ -51,7 +51,7 @@ func encodeBF16(s set) {
 
 // storeWords writes the low halves of a block of 32-bit elements below 2^16.
 func (s set) storeWords(r []VecVirtual, m Mem) {
-	if s.wide {
+	if s.Wide {
 		VPMOVDW(r[0], m)
 		return
 	}
@@ -71,7 +71,7 @@ func decodeF16(s set) {
 		"\t\tbits(dst[i]) = float32FromF16(src16[i])")
 	l.each(func() {
 		for _, i := range s.starts(4) {
-			r := s.reg()
+			r := s.Reg()
 			VCVTPH2PS(l.file(i), r)
 			s.store(r, l.float(i))
 		}
@@ -82,10 +82,10 @@ func encodeF16(s set) {
 	l := s.encoder("32F16", "float32", 2, "",
 		"\tfor i in 0…n-1:",
 		"\t\tdst16[i] = binary16.round(src[i])")
-	nan := s.constant(nan32)
+	nan := s.Constant(nan32)
 	l.each(func() {
 		for _, i := range s.starts(4) {
-			r := s.reg()
+			r := s.Reg()
 			s.load(l.float(i), r)
 			s.whereNaN(r, nan, r)
 			VCVTPS2PH(Imm(0), r, l.file(i)) // 0: to nearest even, whatever MXCSR says
@@ -99,7 +99,7 @@ func decodeF32(s set) {
 		"\t\tdst[i] = wide(src32[i])")
 	l.each(func() {
 		for _, i := range s.starts(8) {
-			r := s.reg()
+			r := s.Reg()
 			VCVTPS2PD(l.file(i), r)
 			VMOVUPD(r, l.float(i))
 		}
@@ -110,16 +110,16 @@ func encodeF32(s set) {
 	l := s.encoder("64F32", "float64", 4, "",
 		"\tfor i in 0…n-1:",
 		"\t\tdst32[i] = narrow(src[i])")
-	nan, g := s.reg(), GP64()
+	nan, g := s.Reg(), GP64()
 	x := XMM()
 	MOVQ(U64(0x7ff8<<48), g)
 	VMOVQ(g, x)
 	VPBROADCASTQ(x, nan)
 	l.each(func() {
 		for _, i := range s.starts(8) {
-			r, h := s.reg(), s.half()
+			r, h := s.Reg(), s.Half()
 			VMOVUPD(l.float(i), r)
-			if s.wide {
+			if s.Wide {
 				k := K()
 				VCMPPD(Imm(3), r, r, k)
 				VMOVAPD(nan, k, r)

@@ -7,11 +7,14 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/loratool/loratool/tools/asmgen/isa"
 )
 
 func main() {
 	ConstraintExpr("amd64,!noasm")
-	for _, s := range []set{{"AVX512", true}, {"AVX2", false}} {
+	for _, i := range isa.Sets {
+		s := set{i}
 		decodeBF16(s)
 		encodeBF16(s)
 		decodeF16(s)
@@ -28,54 +31,18 @@ func main() {
 	Generate()
 }
 
-// block is how many values a turn of every loop converts.
-const block = 16
-
-// A set is an instruction set: AVX-512F, or AVX2 with F16C.
-type set struct {
-	name string
-	wide bool // 512-bit registers, or 256
-}
-
-// reg allocates a register.
-func (s set) reg() VecVirtual {
-	if s.wide {
-		return ZMM()
-	}
-	return YMM()
-}
-
-// half allocates a register of half the size.
-func (s set) half() VecVirtual {
-	if s.wide {
-		return YMM()
-	}
-	return XMM()
-}
+// A set is an instruction set and what is the same in both of what codecs need.
+type set struct{ isa.Set }
 
 // lanes returns how many elements of size bytes a register holds.
-func (s set) lanes(size int) int {
-	if s.wide {
-		return 64 / size
-	}
-	return 32 / size
-}
+func (s set) lanes(size int) int { return s.Bytes() / size }
 
 // starts lists where in a block the registers of elements of size bytes start.
 func (s set) starts(size int) (at []int) {
-	for i := 0; i < block; i += s.lanes(size) {
+	for i := 0; i < isa.Block; i += s.lanes(size) {
 		at = append(at, i)
 	}
 	return at
-}
-
-// constant returns a register with the bits b in each 32-bit element.
-func (s set) constant(b uint32) VecVirtual {
-	r, x, g := s.reg(), XMM(), GP32()
-	MOVL(U32(b), g)
-	VMOVD(g, x)
-	VPBROADCASTD(x, r)
-	return r
 }
 
 // load reads integers or floats of any type.
@@ -85,7 +52,7 @@ func (s set) load(m, r Op) { s.move(m, r) }
 func (s set) store(r, m Op) { s.move(r, m) }
 
 func (s set) move(from, to Op) {
-	if s.wide {
+	if s.Wide {
 		VMOVDQU32(from, to)
 		return
 	}
@@ -93,7 +60,7 @@ func (s set) move(from, to Op) {
 }
 
 func (s set) and(x, y, dst Op) {
-	if s.wide {
+	if s.Wide {
 		VPANDD(x, y, dst)
 		return
 	}
@@ -101,7 +68,7 @@ func (s set) and(x, y, dst Op) {
 }
 
 func (s set) or(x, y, dst Op) {
-	if s.wide {
+	if s.Wide {
 		VPORD(x, y, dst)
 		return
 	}
@@ -109,7 +76,7 @@ func (s set) or(x, y, dst Op) {
 }
 
 func (s set) xor(x, y, dst Op) {
-	if s.wide {
+	if s.Wide {
 		VPXORD(x, y, dst)
 		return
 	}
@@ -127,7 +94,7 @@ func (s set) whereEqual(a, b, x, dst Op) { s.where(func(m Op) { VPCMPEQD(b, a, m
 func (s set) whereNaN(f, x, dst Op) { s.where(func(m Op) { VCMPPS(Imm(3), f, f, m) }, x, dst) }
 
 func (s set) where(compare func(mask Op), x, dst Op) {
-	if s.wide {
+	if s.Wide {
 		k := K()
 		compare(k)
 		VMOVDQA32(x, k, dst)
@@ -166,17 +133,7 @@ func (l loop) file(i int) Mem {
 
 // each emits the loop.
 func (l loop) each(body func()) {
-	n := Load(Param("n"), GP64())
-	XORQ(l.i, l.i)
-	Label("loop")
-	CMPQ(l.i, n)
-	JGE(LabelRef("done"))
-	body()
-	ADDQ(I8(block), l.i)
-	JMP(LabelRef("loop"))
-	Label("done")
-	VZEROUPPER()
-	RET()
+	isa.Loop(Load(Param("n"), GP64()), l.i, body, isa.Nothing)
 }
 
 // decoder starts a function from bytes to floats.
@@ -190,9 +147,9 @@ func (s set) encoder(name, elem string, packed int, extra string, doc ...string)
 }
 
 func (s set) begin(name, params, elem string, packed int, toFloats bool, doc []string) loop {
-	TEXT(name+s.name, NOSPLIT, "func("+params+")")
+	TEXT(name+s.Name, NOSPLIT, "func("+params+")")
 	Pragma("noescape")
-	Doc(append([]string{name + s.name + " computes, for n a multiple of 16, little-endian values and any alignment,", ""}, doc...)...)
+	Doc(append([]string{name + s.Name + " computes, for n a multiple of 16, little-endian values and any alignment,", ""}, doc...)...)
 	size := 4
 	if elem == "float64" {
 		size = 8

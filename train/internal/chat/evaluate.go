@@ -185,7 +185,7 @@ func (s *state) floats(op string, x, y float64) any {
 	case "//":
 		return math.Floor(x / y)
 	}
-	return x - y*math.Floor(x/y)
+	return x - float64(y*math.Floor(x/y))
 }
 
 // attribute is v.name: a method before a key, as Python has it.

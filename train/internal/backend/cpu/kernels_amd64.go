@@ -2,7 +2,7 @@
 
 package cpu
 
-//go:generate go run -C ../../../../tools/asmgen ./decoder -out ../../train/internal/backend/cpu/rows_amd64.s -stubs ../../train/internal/backend/cpu/rows_gen.go -pkg cpu
+//go:generate go run -C ../../../../tools/asmgen ./rows -out ../../train/internal/backend/cpu/rows_amd64.s -stubs ../../train/internal/backend/cpu/rows_gen.go -pkg cpu
 
 // The functions here run the assembly of an implementation, avx2 or avx512, on
 // slices of one length, a multiple of 16.

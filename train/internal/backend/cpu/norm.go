@@ -89,7 +89,7 @@ func normRowBwd(dx, dy, x, gamma []float32, mean, rstd float32, layer bool) {
 	if layer {
 		var sum [2]float64
 		for j, v := range dy {
-			sum[j&1] += float64(v) * float64(gamma[j])
+			sum[j&1] += float64(float64(v) * float64(gamma[j]))
 		}
 		mg = float32((sum[0] + sum[1]) / size)
 	}

@@ -119,7 +119,7 @@ func (b *Backend) rowSquares(w backend.Mat, transposed bool) []float64 {
 		buf := make([]float32, w.Cols)
 		for i := range w.Rows {
 			for j, x := range rowOf(w, i, buf) {
-				sums[j] += float64(x) * float64(x)
+				sums[j] += float64(float64(x) * float64(x))
 			}
 		}
 		return sums

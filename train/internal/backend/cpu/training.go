@@ -48,7 +48,7 @@ func crossEntropyRow(x []float32, target int, scale, smoothing float32, grad boo
 				x[j] -= each
 			}
 		}
-		x[target] -= scale * (1 - smoothing)
+		x[target] -= float32(scale * (1 - smoothing))
 	}
 	return float32(loss)
 }
@@ -73,7 +73,7 @@ func (b *Backend) AdamW(p, g, m, v backend.Mat, a backend.Adam) {
 	same(p, g, m, v)
 	pm, gm, mm, vm := writable(p), values(g), writable(m), writable(v)
 	c := adamNumbers{
-		keep: float32(1 - a.LR*a.Decay), grad: float32(a.GradScale), beta1: float32(1 - a.Beta1), beta2: float32(a.Beta2),
+		keep: float32(1 - float64(a.LR*a.Decay)), grad: float32(a.GradScale), beta1: float32(1 - a.Beta1), beta2: float32(a.Beta2),
 		rest2: float32(1 - a.Beta2), root: float32(math.Sqrt(a.C2)), eps: float32(a.Eps), step: float32(a.LR / a.C1),
 	}
 	k := best()
@@ -93,7 +93,7 @@ func (c *adamNumbers) row(i isa, p, g, m, v []float32) {
 		adamPart(i, p[:n], g[:n], m[:n], v[:n], c)
 	}
 	for j := n; j < len(p); j++ {
-		x := g[j] * c.grad
+		x := float32(g[j] * c.grad)
 		m[j] += float32((x - m[j]) * c.beta1)
 		v[j] = float32(v[j]*c.beta2) + float32(float32(c.rest2*x)*x)
 		denom := float32(sqrt(v[j])/c.root) + c.eps

@@ -2,7 +2,9 @@ package merge
 
 import (
 	"bytes"
+	"errors"
 	"math"
+	"sync/atomic"
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/linalg"
@@ -50,6 +52,7 @@ type computer[T linalg.Float] struct {
 	beside    []byte          // the values of a checkpoint that it gets with them
 	deltas    []float64       // and the delta
 	finished  func(bytes int) // not nil: is called when rows are complete
+	stop      *atomic.Bool    // if set, elements stay undecided, and errStopped is soon returned
 	before    []T             // the row's delta, where finishing the row overwrites it
 	epsilon   float64         // unit roundoff of T
 	headroom  float64         // largest magnitude of a delta that cannot overflow T
@@ -57,17 +60,25 @@ type computer[T linalg.Float] struct {
 	update    func(w, merged, d []T) linalg.Sums
 }
 
+// errStopped ends what nobody waits for any more.
+var errStopped = errors.New("stopped")
+
 func newComputer32(l *layoutCache[float32]) *computer[float32] {
 	c := &computer[float32]{layouts: l, epsilon: 0x1p-24, headroom: 0x1p120, addBounds: linalg.AddBounds32, update: linalg.Update32}
 	c.marks.p.refine = c.refine
+	c.stopBy(new(atomic.Bool))
 	return c
 }
 
 func newComputer64(l *layoutCache[float64]) *computer[float64] {
 	c := &computer[float64]{layouts: l, epsilon: 0x1p-53, headroom: 0x1p1000, addBounds: linalg.AddBounds64, update: linalg.Update64}
 	c.marks.p.refine = c.refine
+	c.stopBy(new(atomic.Bool))
 	return c
 }
+
+// stopBy lets stop end what is computed.
+func (c *computer[T]) stopBy(stop *atomic.Bool) { c.stop, c.exact.stop = stop, stop }
 
 // fill computes the elements [first, last) of the changed tensor into dst.
 func (c *computer[T]) fill(dst []byte, ch *change, first, last int, s *Stats) error {
@@ -150,6 +161,9 @@ func (c *computer[T]) block(dst []byte, stride, at, row, rows, col, cols int, s 
 			err = c.recordRow(out, source, d, place{row + i, col, i, i*stride + at, c.bounds[i]}, s)
 		default:
 			err = c.row(out, source, d, c.bounds[i], row+i, col, s)
+		}
+		if c.stop.Load() { // and elements of the row may be undecided
+			return errStopped
 		}
 		if err != nil {
 			return err
@@ -280,7 +294,7 @@ func (c *computer[T]) account(out []byte, w, d []T, row, col int, s *Stats) erro
 	merged := c.lo[:len(d)]
 	decode(c.change.out.DType, merged, out)
 	u := c.update(w, merged, d)
-	if sum := u.W2 + u.Dot + u.D2; math.IsNaN(sum) || math.IsInf(sum, 0) {
+	if !finite(u.W2 + u.Dot + u.D2) {
 		if err := c.keepNonFinite(out, w, merged, row, col); err != nil {
 			return err
 		}
@@ -296,14 +310,13 @@ func (c *computer[T]) keepNonFinite(out []byte, w, merged []T, row, col int) err
 	inWidth, width := ch.in.Bits()/8, ch.out.DType.Bits()/8
 	base := ((c.plane*ch.rows+row)*ch.cols + col) * inWidth
 	for j := range w {
-		finite := !math.IsNaN(float64(w[j])) && !math.IsInf(float64(w[j]), 0)
-		mergedFinite := !math.IsNaN(float64(merged[j])) && !math.IsInf(float64(merged[j]), 0)
 		switch {
-		case finite && !mergedFinite:
+		case finite(w[j]) && !finite(merged[j]):
 			return overflow(ch, row, col+j, float64(w[j]))
-		case !finite && ch.in == ch.out.DType:
+		case finite(w[j]):
+		case ch.in == ch.out.DType:
 			copy(out[j*width:(j+1)*width], ch.source[base+j*inWidth:])
-		case !finite:
+		default:
 			encode(ch.out.DType, out[j*width:(j+1)*width], w[j:j+1])
 		}
 	}
@@ -314,7 +327,7 @@ func (c *computer[T]) keepNonFinite(out []byte, w, merged []T, row, col int) err
 func slowUpdate[T linalg.Float](w, merged, d []T) (u linalg.Sums) {
 	for j := range w {
 		x, y, z := float64(w[j]), float64(merged[j]), float64(d[j])
-		if math.IsNaN(x) || math.IsInf(x, 0) {
+		if !finite(x) {
 			continue
 		}
 		u.W2 += float64(x * x)

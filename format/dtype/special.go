@@ -1,10 +1,47 @@
-package validate
+package dtype
 
-import (
-	"encoding/binary"
+import "encoding/binary"
 
-	"github.com/loratool/loratool/format/dtype"
-)
+// Inspect reports whether of the elements of a Float dtype any is NaN or
+// infinite, and whether any is not zero.
+func (d DType) Inspect(data []byte) (special, nonZero bool) {
+	if l, ok := lanes[d]; ok {
+		special, bits := l.scan(data)
+		return special, bits != 0
+	}
+	d.each(data, func(_ int, x float64) {
+		special = special || x-x != 0
+		nonZero = nonZero || x != 0
+	})
+	return special, nonZero
+}
+
+// NotFinite counts the elements of a Float dtype that are NaN or infinite, and
+// returns the index of the first of them.
+func (d DType) NotFinite(data []byte) (first, count int) {
+	d.each(data, func(i int, x float64) {
+		if x-x != 0 {
+			if count++; count == 1 {
+				first = i
+			}
+		}
+	})
+	return first, count
+}
+
+// each calls do with every element.
+func (d DType) each(data []byte, do func(i int, x float64)) {
+	var values [512]float64
+	bits := d.Bits()
+	for at := 0; at < len(data); at += len(values) * bits / 8 {
+		part := data[at:min(at+len(values)*bits/8, len(data))]
+		v := values[:len(part)*8/bits]
+		d.Decode64(v, part)
+		for i, x := range v {
+			do(at*8/bits+i, x)
+		}
+	}
+}
 
 // Lanes find values that are not finite in words of 64 bits, several elements
 // at once. An element is special if all bits of its exponent are set: mask
@@ -34,13 +71,13 @@ func masksFor(bits int, exponent uint64) laneMasks {
 
 // lanes are the dtypes whose special values have an exponent of ones. In
 // F8_E4M3 only the mantissa of ones makes it NaN: there the mask takes both.
-var lanes = map[dtype.DType]laneMasks{
-	dtype.F64:     masksFor(64, 0x7FF0<<48),
-	dtype.F32:     masksFor(32, 0x7F80_0000),
-	dtype.BF16:    masksFor(16, 0x7F80),
-	dtype.F16:     masksFor(16, 0x7C00),
-	dtype.F8_E5M2: masksFor(8, 0x7C),
-	dtype.F8_E4M3: masksFor(8, 0x7F),
+var lanes = map[DType]laneMasks{
+	F64:     masksFor(64, 0x7FF0<<48),
+	F32:     masksFor(32, 0x7F80_0000),
+	BF16:    masksFor(16, 0x7F80),
+	F16:     masksFor(16, 0x7C00),
+	F8_E5M2: masksFor(8, 0x7C),
+	F8_E4M3: masksFor(8, 0x7F),
 }
 
 // scan reports whether an element is special, and any bit that is set.

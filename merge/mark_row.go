@@ -19,6 +19,9 @@ func (c *computer[T]) recordRow(out, source []byte, d []T, at place, s *Stats) e
 	if err := c.row(out, source, d, at.bound, at.row, at.col, s); err != nil {
 		return err
 	}
+	if c.stop.Load() {
+		return errStopped // a row that is not finished has no preimages
+	}
 	if ch.dora != nil {
 		d = c.before
 	}
@@ -74,6 +77,9 @@ func (c *computer[T]) screen(w, merged []byte, at place) {
 
 // markElement marks element j of a row if it has several preimages.
 func (c *computer[T]) markElement(j int, source, out []byte, d float64, at place) error {
+	if c.stop.Load() {
+		return errStopped
+	}
 	ch := c.change
 	bits, merged := ch.in.Bits64(source, j), ch.out.DType.Bits64(out, j)
 	if !isFinite(ch.out.DType, merged) {

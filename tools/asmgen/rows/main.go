@@ -1,4 +1,4 @@
-// Decoder writes the assembly of train/internal/backend/cpu: the amd64 kernels
+// Rows writes the assembly of train/internal/backend/cpu: the amd64 kernels
 // that work element by element on rows, and their Go declarations. Run it by
 // `go generate ./train/internal/backend/cpu`.
 package main
@@ -7,11 +7,14 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/loratool/loratool/tools/asmgen/isa"
 )
 
 func main() {
 	ConstraintExpr("amd64,!noasm")
-	for _, s := range []set{{"AVX512", true}, {"AVX2", false}} {
+	for _, i := range isa.Sets {
+		s := set{i}
 		addScaled(s)
 		scale(s)
 		most(s)
@@ -29,41 +32,12 @@ func main() {
 	Generate()
 }
 
-// block is how many values a turn of every loop takes.
-const block = 16
-
-// A set is an instruction set: AVX-512F or AVX2.
-type set struct {
-	name string
-	wide bool // 512-bit registers, or 256
-}
-
-func (s set) reg() VecVirtual {
-	if s.wide {
-		return ZMM()
-	}
-	return YMM()
-}
-
-// half allocates a register of half the size.
-func (s set) half() VecVirtual {
-	if s.wide {
-		return YMM()
-	}
-	return XMM()
-}
-
-// bytes returns the size of a register.
-func (s set) bytes() int {
-	if s.wide {
-		return 64
-	}
-	return 32
-}
+// A set is an instruction set and its arithmetic.
+type set struct{ isa.Set }
 
 // each calls f for the offset in bytes of every register of a block of float32.
 func (s set) each(f func(at int)) {
-	for at := 0; at < 4*block; at += s.bytes() {
+	for at := 0; at < 4*isa.Block; at += s.Bytes() {
 		f(at)
 	}
 }
@@ -74,30 +48,24 @@ func (s set) broadcast(name string) VecVirtual {
 	if err != nil {
 		panic(err)
 	}
-	r := s.reg()
+	r := s.Reg()
 	VBROADCASTSS(c.Addr, r)
 	return r
 }
 
 // one returns a register with 1 in every element.
-func (s set) one() VecVirtual {
-	r, x, g := s.reg(), XMM(), GP32()
-	MOVL(U32(0x3f800000), g)
-	VMOVD(g, x)
-	VPBROADCASTD(x, r)
-	return r
-}
+func (s set) one() VecVirtual { return s.Constant(0x3f800000) }
 
 // load returns a register with the values at m.
 func (s set) load(m Mem) VecVirtual {
-	r := s.reg()
+	r := s.Reg()
 	VMOVUPS(m, r)
 	return r
 }
 
 // binary returns the result of an instruction such as VMULPS on b and a.
 func (s set) binary(op func(...Op), b, a Op) VecVirtual {
-	r := s.reg()
+	r := s.Reg()
 	op(b, a, r)
 	return r
 }
@@ -125,9 +93,9 @@ func (s set) begin(name, more string, rows []string, doc ...string) (n Register,
 	for _, r := range rows {
 		params += ", " + r + " *float32"
 	}
-	TEXT(name+s.name, NOSPLIT, params+more+")")
+	TEXT(name+s.Name, NOSPLIT, params+more+")")
 	Pragma("noescape")
-	Doc(append([]string{name + s.name + " computes, for n a multiple of 16, every product rounded,", ""}, doc...)...)
+	Doc(append([]string{name + s.Name + " computes, for n a multiple of 16, every product rounded,", ""}, doc...)...)
 	n = Load(Param("n"), GP64())
 	i := GP64()
 	for _, r := range rows {
@@ -135,20 +103,3 @@ func (s set) begin(name, more string, rows []string, doc ...string) (n Register,
 	}
 	return n, list
 }
-
-// loop emits body for every block and then end.
-func (s set) loop(n Register, i GPVirtual, body, end func()) {
-	XORQ(i, i)
-	Label("loop")
-	CMPQ(i, n)
-	JGE(LabelRef("done"))
-	body()
-	ADDQ(I8(block), i)
-	JMP(LabelRef("loop"))
-	Label("done")
-	end()
-	VZEROUPPER()
-	RET()
-}
-
-func nothing() {}

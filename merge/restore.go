@@ -147,6 +147,9 @@ func (c *computer[T]) settleRestored(out, merged []byte, at place) {
 // restoreElement computes the base's value of element j of a row: its only
 // preimage, or a mark where there are several.
 func (c *computer[T]) restoreElement(j int, out, merged []byte, d float64, at place) error {
+	if c.stop.Load() {
+		return errStopped
+	}
 	ch := c.change
 	width := ch.in.Bits() / 8
 	value := ch.out.DType.Bits64(merged, j)
