@@ -62,18 +62,26 @@ type Left[T Float] struct {
 	whole   *left[T] // nil if it is packed piece by piece
 }
 
-// NewLeft packs a for products on up to workers goroutines. It uses a until
-// Close.
-func NewLeft[T Float](workers int, a Mat[T]) *Left[T] {
+// NewLeft packs a for products on up to workers goroutines and computes shorts
+// on the way. It uses a until Close.
+func NewLeft[T Float](workers int, a Mat[T], shorts ...Short[T]) *Left[T] {
 	a.check()
-	return newLeft(best(), workers, FactorOf(a))
+	return newLeft(best(), workers, FactorOf(a), shorts...)
 }
 
-func newLeft[T Float](i isa, workers int, a Factor[T]) *Left[T] {
+func newLeft[T Float](i isa, workers int, a Factor[T], shorts ...Short[T]) *Left[T] {
 	l := &Left[T]{isa: i, workers: workers, a: a, scratch: getScratch[T]()}
+	for _, s := range shorts {
+		s.term().check(a)
+	}
 	if rows, depth := l.piece(); rows >= a.Rows && depth >= a.Cols {
 		l.whole = &left[T]{isa: i, rows: a.Rows, depth: a.Cols}
-		l.pack(l.whole, 0)
+		l.pack(l.whole, 0, packShorts(i, shorts))
+		return l
+	}
+	for _, s := range shorts {
+		l.Products(s.term())
+		s.scale(s.C)
 	}
 	return l
 }
@@ -102,7 +110,7 @@ func (l *Left[T]) Products(terms ...Term[T]) {
 		p := left[T]{isa: l.isa, rows: min(rows, l.a.Rows-r)}
 		for {
 			p.depth = min(depth, l.a.Cols-p.from)
-			l.pack(&p, r)
+			l.pack(&p, r, nil)
 			last := p.from+p.depth >= l.a.Cols
 			p.mul(l.workers, r, last, terms)
 			if last {
@@ -146,11 +154,19 @@ func (l *left[T]) block(r, rows, k, kc int) []T {
 // what is added to them.
 const strip = 4
 
+// fewElements is so few that to wake another goroutine takes longer than to
+// pack them.
+const fewElements = 1 << 15
+
 // pack packs the part p of the factor whose rows begin at row0.
-func (l *Left[T]) pack(p *left[T], row0 int) {
+func (l *Left[T]) pack(p *left[T], row0 int, shorts []short[T]) {
 	mr, _ := shape[T](l.isa)
 	p.data = grow(&l.scratch.a, roundUp(p.rows, mr)*p.depth)
-	Parallel(l.workers, (p.rows+strip*mr-1)/(strip*mr), func(u int) {
+	workers := l.workers
+	if p.rows*p.depth <= fewElements {
+		workers = 1
+	}
+	Parallel(workers, (p.rows+strip*mr-1)/(strip*mr), func(u int) {
 		r := u * strip * mr
 		rows := min(strip*mr, p.rows-r)
 		s := getScratch[T]()
@@ -158,6 +174,9 @@ func (l *Left[T]) pack(p *left[T], row0 int) {
 		for k := 0; k < p.depth; k += blockDepth {
 			kc := min(blockDepth, p.depth-k)
 			packRows(p.block(r, rows, k, kc), l.isa, l.a.Block(grow(&s.b, rows*kc), row0+r, p.from+k, rows, kc))
+		}
+		for _, w := range shorts {
+			w.compute(s, p, r, rows)
 		}
 	})
 }

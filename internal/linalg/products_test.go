@@ -50,6 +50,10 @@ func TestProductsCut(t *testing.T) {
 	ParallelGemm(2, want, a, b, false)
 	ParallelGemm(2, want, u, v, true)
 	sameBits(t, "cut", got.Data, want.Data)
+
+	ParallelGemm(2, want, a, b, false)
+	NewLeft(2, a, Short[float32]{got, b, 1}).Close()
+	sameBits(t, "cut, short", got.Data, want.Data)
 }
 
 // An update of low rank in a term must give the bits of a product of its own.
@@ -70,6 +74,26 @@ func testProductsLow[T Float](t *testing.T, i isa) {
 				l.Close()
 				sameBits(t, fmt.Sprintf("%v, %d workers", m, workers), got.Data, want.Data)
 			}
+		}
+	}
+}
+
+// A product of few columns that is computed in packing must give the bits of
+// one of its own.
+func TestShort(t *testing.T) { onAll(t, testShort[float32], testShort[float64]) }
+
+func testShort[T Float](t *testing.T, i isa) {
+	for _, m := range []struct{ rows, depth, cols int }{{1, 0, 1}, {1, 1, 1}, {13, 17, 3}, {150, 700, 16}, {61, 1300, 40}} {
+		a, b := random[T](m.rows, m.depth, 1), random[T](m.cols, m.depth, 2).T()
+		want := random[T](m.rows, m.cols, 9)
+		gemm(i, want, a, b, false)
+		for n := range want.Data {
+			want.Data[n] *= 0.3
+		}
+		for _, workers := range []int{1, 3} {
+			got := random[T](m.rows, m.cols, 9)
+			newLeft(i, workers, FactorOf(a), Short[T]{got, b, 0.3}).Close()
+			sameBits(t, fmt.Sprintf("%v, %d workers", m, workers), got.Data, want.Data)
 		}
 	}
 }

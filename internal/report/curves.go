@@ -74,7 +74,9 @@ type axis struct {
 	log       bool
 }
 
-func (a axis) at(v float64) float64 { return a.from + float64(share(v, a.low, a.high, a.log)*(a.to-a.from)) }
+func (a axis) at(v float64) float64 {
+	return a.from + float64(share(v, a.low, a.high, a.log)*(a.to-a.from))
+}
 
 func ranges(axes Axes, series []Series) (x, y axis, ok bool) {
 	var xs, ys [][]float64

@@ -20,14 +20,15 @@ func (b *Backend) Gemm(a backend.Mat, ta bool, products ...backend.Product) {
 	if ta {
 		left = left.T()
 	}
-	var terms, lows []linalg.Term[float32]
+	var terms []linalg.Term[float32]
+	var shorts []linalg.Short[float32]
 	var terms16 []linalg.BF16Term
 	for _, p := range products {
 		c := writable(p.C).linalg()
 		var u, v linalg.Mat[float32]
 		if p.Low != nil {
 			u, v = writable(p.Low.U).linalg(), values(p.Low.V).linalg()
-			lows = append(lows, linalg.Term[float32]{C: u, B: factor(p.Low.A, true)})
+			shorts = append(shorts, linalg.Short[float32]{C: u, B: values(p.Low.A).linalg().T(), Scale: p.Low.Scale})
 		}
 		if m, ok := b.rounded(p.B); ok && !ta {
 			terms16 = append(terms16, linalg.BF16Term{C: c, B: m, TB: p.TB, Add: p.Add, U: u, V: v})
@@ -35,23 +36,13 @@ func (b *Backend) Gemm(a backend.Mat, ta bool, products ...backend.Product) {
 		}
 		terms = append(terms, linalg.Term[float32]{C: c, B: factor(p.B, p.TB), Add: p.Add, U: u, V: v})
 	}
-	if len(terms)+len(lows) > 0 {
-		l := linalg.NewLeft(b.workers, left)
+	if len(terms)+len(shorts) > 0 {
+		l := linalg.NewLeft(b.workers, left, shorts...)
 		defer l.Close()
-		l.Products(lows...)
-		b.scaleLows(products)
 		l.Products(terms...)
 	}
 	if len(terms16) > 0 {
 		linalg.ProductsBF16(b.workers, left, terms16...)
-	}
-}
-
-func (b *Backend) scaleLows(products []backend.Product) {
-	for _, p := range products {
-		if p.Low != nil {
-			b.Scale(p.Low.U, p.Low.Scale)
-		}
 	}
 }
 
