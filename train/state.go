@@ -18,6 +18,10 @@ import (
 // stateKey is the entry of the header's metadata that describes a state.
 const stateKey = "loratool_training"
 
+// stateVersion changes when the same steps give other bits, such as by another
+// order of a sum: a state of before would not go on as it began.
+const stateVersion = 3
+
 // An identity says what a state belongs to: only a run of the same options,
 // base and samples goes on with the same bits.
 type identity struct {
@@ -38,7 +42,7 @@ type stamp struct {
 func identify(t *Trainer) identity {
 	o := t.o
 	o.Workers, o.StopAt, o.SaveEvery, o.EvalEvery = 0, 0, 0, 0 // these do not change the result
-	return identity{2, o, fingerprint(t.base, t.o.Workers), digest(t.samples)}
+	return identity{stateVersion, o, fingerprint(t.base, t.o.Workers), digest(t.samples)}
 }
 
 // parts returns the matrices of the state by name.
