@@ -33,12 +33,7 @@ func direct(v vector, rows int) {
 	SHLQ(U8(log2(v.size)), ldc)
 	k, a, b := GP64(), GP64(), GP64()
 
-	acc := make([][tileRegs]Register, rows)
-	for i := range acc {
-		for j := range acc[i] {
-			acc[i][j] = v.tileReg(i*tileRegs + j)
-		}
-	}
+	acc := tileRegisters(v, rows)
 	Label("panel")
 	MOVQ(depth, k)
 	MOVQ(left, a)

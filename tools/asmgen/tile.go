@@ -46,12 +46,7 @@ func tile(v vector, rows int) {
 	SHLQ(U8(log2(v.size)), stride)
 	k, a, b := GP64(), GP64(), GP64()
 
-	acc := make([][tileRegs]Register, rows)
-	for i := range acc {
-		for j := range acc[i] {
-			acc[i][j] = v.tileReg(i*tileRegs + j)
-		}
-	}
+	acc := tileRegisters(v, rows)
 	Label("panel")
 	MOVQ(depth, k)
 	MOVQ(left, a)
@@ -99,6 +94,17 @@ func (v vector) stepDoc(a, b string) []string {
 		return []string{fmt.Sprintf("\t\t\t\tacc = flush(fma(%s, %s, acc))", a, b)}
 	}
 	return []string{fmt.Sprintf("\t\t\t\tacc = fma(%s, %s, acc)", a, b)}
+}
+
+// tileRegisters allocates the registers of a tile, row by row.
+func tileRegisters(v vector, rows int) [][tileRegs]Register {
+	acc := make([][tileRegs]Register, rows)
+	for i := range acc {
+		for j := range acc[i] {
+			acc[i][j] = v.tileReg(i*tileRegs + j)
+		}
+	}
+	return acc
 }
 
 // loadTile loads the tile from C, or clears it and brings C into the cache.
