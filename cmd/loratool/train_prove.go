@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/validate"
+	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/merge"
 	"github.com/loratool/loratool/train"
@@ -86,12 +86,12 @@ func (o *trainOptions) proveValid(ctx context.Context, base *checkpoint.Checkpoi
 
 // proveMerge merges into a copy that is removed again.
 func (o *trainOptions) proveMerge(ctx context.Context, t *train.Trainer, base *checkpoint.Checkpoint, a *dialect.File) (proof, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(o.output), ".loratool-proof-")
+	scratch, err := publish.CreateScratch(filepath.Dir(o.output))
 	if err != nil {
 		return proof{}, err
 	}
-	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "merged")
+	defer scratch.Remove()
+	out := filepath.Join(scratch.Path(), "merged")
 	if _, err := merge.Apply(ctx, out, base, []merge.Weighted{{Adapter: a.Adapter, Weight: 1}}, merge.Options{DType: dtype.F32}); err != nil {
 		return proof{}, fmt.Errorf("merge into a copy: %w", err)
 	}

@@ -203,6 +203,10 @@ func TestSweepStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer liveDir.Abort()
+	scratch, err := CreateScratch(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	stale := func(name string, isDir bool) {
 		path := filepath.Join(dir, ".loratool-4242-0123456789abcdef."+name)
 		if isDir {
@@ -239,6 +243,21 @@ func TestSweepStale(t *testing.T) {
 	}
 	if err := liveDir.Commit(); err != nil {
 		t.Errorf("live folder: %v", err)
+	}
+	if err := writeFile(filepath.Join(scratch.Path(), "w"), newText); err != nil {
+		t.Errorf("live scratch folder: %v", err)
+	}
+	scratch.Remove()
+	if _, err := os.Stat(scratch.Path()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("scratch folder after its end: %v", err)
+	}
+	left, err := CreateScratch(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLock(left.lock) // as a kill does
+	if swept, err := SweepStale(dir); swept != 1 || err != nil {
+		t.Errorf("swept %d, %v; want the scratch folder", swept, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,10 +38,8 @@ func finish(t *testing.T, dir string, args []string) string {
 	if r := run(t, dir, append(args, "--force"), nil); r.code != 0 {
 		t.Fatalf("the next run: exit status %d: %s", r.code, r.stderr)
 	}
-	for _, name := range names(t, dir) {
-		if strings.HasPrefix(name, ".loratool-") || name == "out.state" {
-			t.Errorf("the next run leaves %q", name)
-		}
+	if left := names(t, dir); hasTemp(left) || slices.Contains(left, "out.state") {
+		t.Errorf("the next run leaves %q", left)
 	}
 	return digest(t, filepath.Join(dir, "out"))
 }
@@ -82,6 +81,38 @@ func TestTrainKill(t *testing.T) {
 	}
 }
 
+// TestTrainKillInProof kills a training whose adapter is written while the
+// copy that proves it is there: the next run sweeps the copy.
+func TestTrainKillInProof(t *testing.T) {
+	dir := t.TempDir()
+	args := append(trainArgs(t, dir), "--steps", "1", "--save-every", "0")
+	hit := false
+	for range 20 {
+		r := run(t, dir, append(args, "--force"), func(p *os.Process) {
+			for range 5000 {
+				if entries := names(t, dir); slices.Contains(entries, "out") && hasTemp(entries) {
+					break
+				}
+				time.Sleep(200 * time.Microsecond)
+			}
+			p.Signal(syscall.SIGKILL) // an error says that it is over already
+		})
+		if hit = r.code == -1 && hasTemp(names(t, dir)); hit {
+			break
+		}
+		must(t, os.RemoveAll(filepath.Join(dir, "out")))
+	}
+	if !hit {
+		t.Fatal("no run was killed in its proof")
+	}
+	finish(t, dir, args)
+}
+
+// hasTemp reports whether one of the names is temporary.
+func hasTemp(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, ".loratool-") })
+}
+
 // TestTrainSignal interrupts a training: its state is kept, which is said.
 func TestTrainSignal(t *testing.T) {
 	dir := t.TempDir()
@@ -107,10 +138,8 @@ func TestTrainDiskFull(t *testing.T) {
 	if r.code != 1 || r.crashed() || strings.Count(strings.TrimSpace(r.stderr), "\n") > 1 {
 		t.Errorf("exit status %d: %s", r.code, r.stderr)
 	}
-	for _, name := range names(t, dir) {
-		if strings.HasPrefix(name, ".loratool-") || name == "out" {
-			t.Errorf("left over: %q", name)
-		}
+	if left := names(t, dir); hasTemp(left) || slices.Contains(left, "out") {
+		t.Errorf("left over: %q", left)
 	}
 	t.Log(strings.TrimSpace(r.stderr))
 }
