@@ -3,8 +3,10 @@ package merge
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/record"
 	"github.com/loratool/loratool/internal/linalg"
 )
 
@@ -56,44 +58,90 @@ func (c *computer[T]) slowSpans(merged []byte, d []T, sign float64, at place) ([
 
 // markHalves is markElement for the slow elements of a row of halves.
 func (c *computer[T]) markHalves(source, out []byte, d []T, at place) error {
-	row := &c.marks.rows[at.line]
 	elements, spans := c.slowSpans(out, d, 1, at)
+	n, row := c.roomFor(len(spans), at)
 	for i, s := range spans {
 		j := int(elements[i])
 		if s.first == unclear {
-			if err := c.markElement(j, source, out, float64(d[j]), at); err != nil {
+			m, several, err := c.markElement(j, source, out, float64(d[j]), at)
+			if err != nil {
 				return err
+			}
+			if several {
+				row[n] = m.half()
+				n++
 			}
 			continue
 		}
-		if s.first < s.last {
-			w := int32(binary.LittleEndian.Uint16(source[2*j:]))
-			w = w&0x7fff ^ -(w >> 15)
-			*row = append(*row, mark{at: at.at + j, first: int64(s.first), value: uint64(w - s.first), last: uint64(s.last - s.first)})
-		}
+		w := int32(binary.LittleEndian.Uint16(source[2*j:]))
+		w = w&0x7fff ^ -(w >> 15)
+		row[n] = halfMark{uint32(at.at + j), int16(s.first), uint16(w - s.first), uint16(s.last - s.first)}
+		n += s.several()
 	}
+	c.marks.halves[at.line] = row[:n]
 	return nil
 }
 
+// roomFor returns the marks of a row, with room for so many more, and how many
+// there are. What is written without a jump and not counted is overwritten.
+func (c *computer[T]) roomFor(more int, at place) (n int, row []halfMark) {
+	row = c.marks.halves[at.line]
+	n = len(row)
+	return n, slices.Grow(row, more)[:n+more]
+}
+
+// several is 1 if a span has more than one ordinal, and 0 if not.
+func (s span) several() int { return int(uint32(s.first-s.last) >> 31) }
+
 // restoreHalves is restoreElement for the slow elements of a row of halves.
 func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
-	row := &c.marks.rows[at.line]
 	elements, spans := c.slowSpans(merged, d, -1, at)
+	n, row := c.roomFor(len(spans), at)
 	for i, s := range spans {
 		j := int(elements[i])
-		switch {
-		case s.first == unclear || c.change.inverse.record == nil:
-			if err := c.restoreElement(j, out, merged, -float64(d[j]), at); err != nil {
+		if s.first == unclear || c.change.inverse.record == nil {
+			m, several, err := c.restoreElement(j, out, merged, -float64(d[j]), at)
+			if err != nil {
 				return err
 			}
-		case s.first > s.last:
-			return c.change.inverse.missing(c.change, at.row, at.col+j)
-		case s.first < s.last:
-			*row = append(*row, mark{at: at.at + j, first: int64(s.first), last: uint64(s.last - s.first)})
-		default:
-			sign := s.first >> 31
-			binary.LittleEndian.PutUint16(out[2*j:], uint16(s.first^sign)|uint16(sign)<<15)
+			if several {
+				row[n] = m.half()
+				n++
+			}
+			continue
 		}
+		if s.first > s.last {
+			return c.change.inverse.missing(c.change, at.row, at.col+j)
+		}
+		putOrdinal(out[2*j:], s.first)
+		row[n] = halfMark{at: uint32(at.at + j), first: int16(s.first), last: uint16(s.last - s.first)}
+		n += s.several()
+	}
+	c.marks.halves[at.line] = row[:n]
+	return nil
+}
+
+// putOrdinal writes the half with an ordinal.
+func putOrdinal(dst []byte, n int32) {
+	sign := n >> 31
+	binary.LittleEndian.PutUint16(dst, uint16(n^sign)|uint16(sign)<<15)
+}
+
+// restoreHalfMarks is restoreMark for the marks of a row of halves, of which
+// element 0 is one of the tensor's.
+func (c *computer[T]) restoreHalfMarks(part []byte, element int, row []halfMark) error {
+	if c.reading == nil {
+		for _, m := range row {
+			putOrdinal(part[2*m.at:], int32(m.first)+int32(m.value))
+		}
+		c.change.inverse.uncertain.Add(int64(len(row)))
+		return nil
+	}
+	for _, m := range row {
+		if err := c.reading.advance((element + int(m.at)) / record.BlockElements); err != nil {
+			return err
+		}
+		putOrdinal(part[2*m.at:], int32(m.first)+int32(c.reading.bits.Index(uint64(m.last))))
 	}
 	return nil
 }

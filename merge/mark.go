@@ -17,11 +17,25 @@ type mark struct {
 	verbatim    bool // value is bits
 }
 
+// A halfMark is a mark of an element of 16 bits that is not verbatim. There are
+// many, so it is small.
+type halfMark struct {
+	at          uint32
+	first       int16
+	value, last uint16
+}
+
+// half returns the mark as a halfMark.
+func (m mark) half() halfMark {
+	return halfMark{at: uint32(m.at), first: int16(m.first), value: uint16(m.value), last: uint16(m.last)}
+}
+
 // marks are the marks of the rows in work, by row, so that their order does
 // not depend on how rows are cut into blocks.
 type marks struct {
-	rows [blockRows][]mark
-	p    prober
+	rows   [blockRows][]mark
+	halves [blockRows][]halfMark // those of a change of halves
+	p      prober
 }
 
 // refine computes the delta of the element in work in more precision.
@@ -90,7 +104,7 @@ func escape(at int, bits uint64, width int) mark {
 // forget empties the marks of the rows in work.
 func (m *marks) forget() {
 	for i := range m.rows {
-		m.rows[i] = m.rows[i][:0]
+		m.rows[i], m.halves[i] = m.rows[i][:0], m.halves[i][:0]
 	}
 }
 

@@ -34,8 +34,12 @@ func (c *computer[T]) recordRow(out, source []byte, d []T, at place, s *Stats) e
 		return c.markHalves(source, out, d, at)
 	}
 	for j := range c.slow.all() {
-		if err := c.markElement(j, source, out, float64(d[j]), at); err != nil {
+		m, several, err := c.markElement(j, source, out, float64(d[j]), at)
+		if err != nil {
 			return err
+		}
+		if several {
+			c.marks.rows[at.line] = append(c.marks.rows[at.line], m)
 		}
 	}
 	return nil
@@ -75,29 +79,25 @@ func (c *computer[T]) screen(w, merged []byte, at place) {
 	}
 }
 
-// markElement marks element j of a row if it has several preimages.
-func (c *computer[T]) markElement(j int, source, out []byte, d float64, at place) error {
+// markElement returns the mark of element j of a row and whether it needs one:
+// if it has several preimages.
+func (c *computer[T]) markElement(j int, source, out []byte, d float64, at place) (m mark, several bool, err error) {
 	if c.stop.Load() {
-		return errStopped
+		return mark{}, false, errStopped
 	}
 	ch := c.change
 	bits, merged := ch.in.Bits64(source, j), ch.out.DType.Bits64(out, j)
 	if !isFinite(ch.out.DType, merged) {
-		if ch.in != ch.out.DType { // where it is not, the bits stay
-			c.marks.rows[at.line] = append(c.marks.rows[at.line], escape(at.at+j, bits, ch.in.Bits()/8))
-		}
-		return nil
+		differ := ch.in != ch.out.DType // where they do not, the bits stay
+		return escape(at.at+j, bits, ch.in.Bits()/8), differ, nil
 	}
 	n := ch.in.Ordinal(bits)
 	p := c.probe(merged, at.row, at.col+j, d, at.bound)
 	first, last := p.interval(n)
 	if n < first || n > last {
-		return fmt.Errorf("tensor %q: element [%d %d] is not among its own preimages: this is a bug in loratool, please report it", ch.out.Name, at.row, at.col+j)
+		return mark{}, false, fmt.Errorf("tensor %q: element [%d %d] is not among its own preimages: this is a bug in loratool, please report it", ch.out.Name, at.row, at.col+j)
 	}
-	if first < last {
-		c.marks.rows[at.line] = append(c.marks.rows[at.line], mark{at: at.at + j, first: first, value: uint64(n - first), last: uint64(last - first)})
-	}
-	return nil
+	return mark{at: at.at + j, first: first, value: uint64(n - first), last: uint64(last - first)}, first < last, nil
 }
 
 // finishRows writes or reads the indices of the marks of the rows in work,
@@ -108,7 +108,13 @@ func (c *computer[T]) finishRows(part []byte, rows, first int) error {
 	}
 	defer c.marks.forget()
 	begin := c.change.elementIndex(c.plane, 0, 0) + uint64(first)
-	for _, row := range c.marks.rows[:rows] {
+	for line, row := range c.marks.rows[:rows] {
+		halves := c.marks.halves[line]
+		if c.fragment != nil {
+			c.fragment.putHalves(int(begin), halves)
+		} else if err := c.restoreHalfMarks(part, int(begin), halves); err != nil {
+			return err
+		}
 		for i := range row {
 			m := &row[i]
 			if c.fragment != nil {
@@ -123,12 +129,25 @@ func (c *computer[T]) finishRows(part []byte, rows, first int) error {
 
 // put appends the index of an element of the tensor.
 func (f *fragment) put(element int, m *mark) {
-	block := element / record.BlockElements
+	f.enter(element / record.BlockElements)
+	f.bits.PutIndex(m.value, m.last)
+}
+
+// putHalves appends the indices of the marks of a row of halves, of which
+// element 0 is one of the tensor's.
+func (f *fragment) putHalves(element int, row []halfMark) {
+	for _, m := range row {
+		f.enter((element + int(m.at)) / record.BlockElements)
+		f.bits.PutIndex(uint64(m.value), uint64(m.last))
+	}
+}
+
+// enter goes on to a block, if it is not the one in work.
+func (f *fragment) enter(block int) {
 	if n := len(f.blocks); n == 0 || f.blocks[n-1].block != block {
 		f.closeBlock()
 		f.blocks = append(f.blocks, blockBits{block: block, at: len(f.bits.Bytes)})
 	}
-	f.bits.PutIndex(m.value, m.last)
 }
 
 // closeBlock notes how long the block in work is and begins a new byte.

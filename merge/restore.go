@@ -51,8 +51,12 @@ func (c *computer[T]) restoreRow(out, merged []byte, d []T, at place) error {
 		return c.restoreHalves(out, merged, d, at)
 	}
 	for j := range c.slow.all() {
-		if err := c.restoreElement(j, out, merged, -float64(d[j]), at); err != nil {
+		m, several, err := c.restoreElement(j, out, merged, -float64(d[j]), at)
+		if err != nil {
 			return err
+		}
+		if several {
+			c.marks.rows[at.line] = append(c.marks.rows[at.line], m)
 		}
 	}
 	return nil
@@ -146,9 +150,9 @@ func (c *computer[T]) settleRestored(out, merged []byte, at place) {
 
 // restoreElement computes the base's value of element j of a row: its only
 // preimage, or a mark where there are several.
-func (c *computer[T]) restoreElement(j int, out, merged []byte, d float64, at place) error {
+func (c *computer[T]) restoreElement(j int, out, merged []byte, d float64, at place) (m mark, several bool, err error) {
 	if c.stop.Load() {
-		return errStopped
+		return mark{}, false, errStopped
 	}
 	ch := c.change
 	width := ch.in.Bits() / 8
@@ -156,10 +160,9 @@ func (c *computer[T]) restoreElement(j int, out, merged []byte, d float64, at pl
 	if !isFinite(ch.out.DType, value) {
 		if ch.in == ch.out.DType {
 			putBits(out[j*width:(j+1)*width], value)
-		} else {
-			c.marks.rows[at.line] = append(c.marks.rows[at.line], escape(at.at+j, 0, width))
+			return mark{}, false, nil
 		}
-		return nil
+		return escape(at.at+j, 0, width), true, nil
 	}
 	p := c.probe(value, at.row, at.col+j, d, at.bound)
 	near := p.guess()
@@ -167,16 +170,13 @@ func (c *computer[T]) restoreElement(j int, out, merged []byte, d float64, at pl
 	switch {
 	case last >= first:
 	case ch.inverse.record != nil:
-		return ch.inverse.missing(ch, at.row, at.col+j)
+		return mark{}, false, ch.inverse.missing(ch, at.row, at.col+j)
 	default: // it was merged otherwise: what comes nearest
 		first, last = near, near
 		ch.inverse.uncertain.Add(1)
 	}
-	if first < last {
-		c.marks.rows[at.line] = append(c.marks.rows[at.line], mark{at: at.at + j, first: first, value: uint64(max(first, min(near, last)) - first), last: uint64(last - first)})
-	}
 	putBits(out[j*width:(j+1)*width], ch.in.FromOrdinal(first))
-	return nil
+	return mark{at: at.at + j, first: first, value: uint64(max(first, min(near, last)) - first), last: uint64(last - first)}, first < last, nil
 }
 
 // restoreMark writes the value of an element that has several preimages.
