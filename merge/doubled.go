@@ -1,6 +1,10 @@
 package merge
 
-import "math"
+import (
+	"math"
+
+	"github.com/loratool/loratool/internal/linalg"
+)
 
 // A doubled is a number in twice the precision of float64, as an unevaluated
 // sum, with a bound of its error (Ogita, Rump and Oishi 2005).
@@ -20,11 +24,12 @@ func twoProduct(a, b float64) (product, rest float64) {
 	return product, math.FMA(a, b, -product)
 }
 
-// dotDoubled returns c·Σ x·y.
-func dotDoubled(c float64, x, y func(k int) float64, n int) doubled {
+// dotDoubled returns c·Σ x·y, where the elements of y are stride apart.
+func dotDoubled[T linalg.Float](c float64, x []float64, y []T, stride int) doubled {
+	n := len(x)
 	sum, rest, abs := 0.0, 0.0, 0.0
-	for k := range n {
-		p, e := twoProduct(x(k), y(k))
+	for k, v := range x {
+		p, e := twoProduct(v, float64(y[k*stride]))
 		var r float64
 		sum, r = twoSum(sum, p)
 		rest += e + r

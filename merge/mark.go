@@ -66,7 +66,7 @@ func (c *computer[T]) deltaDoubled(row, col int) (total doubled) {
 		l := &c.laid[i]
 		x := left[:l.rank]
 		left = left[l.rank:]
-		total = total.add(dotDoubled(l.coefficient, func(k int) float64 { return x[k] }, func(k int) float64 { return float64(l.values[k*cols+col]) }, l.rank))
+		total = total.add(dotDoubled(l.coefficient, x, l.values[col:], cols))
 	}
 	return total
 }

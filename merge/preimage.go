@@ -93,12 +93,17 @@ func (p *prober) side(n int64) int {
 	return p.sideRefined(v)
 }
 
-// sideRefined decides what float64 cannot.
-func (p *prober) sideRefined(v float64) int {
+// refineOnce sees to it that the delta is known in twice the precision.
+func (p *prober) refineOnce() {
 	if p.level == 0 {
 		p.level = 1
 		p.refine(p)
 	}
+}
+
+// sideRefined decides what float64 cannot.
+func (p *prober) sideRefined(v float64) int {
+	p.refineOnce()
 	if p.radius == 0 && p.gain == 1 {
 		low, high := p.refined.compare(v, p.cell.center, p.cell.below), p.refined.compare(v, p.cell.center, -p.cell.above)
 		switch {
@@ -173,6 +178,13 @@ func (p *prober) interval(near int64) (first, last int64) {
 	if first, last, ok := p.quick(); ok {
 		return first, last
 	}
+	if p.quicker() { // than to look at single values
+		p.refineOnce()
+		p.d, p.e = p.refined.high, float64((math.Abs(p.refined.low)+p.refined.bound)*(1+0x1p-50))
+		if first, last, ok := p.quick(); ok {
+			return first, last
+		}
+	}
 	switch p.side(near) {
 	case -1:
 		first = p.edge(near, 1, p.notBelow)
@@ -190,10 +202,13 @@ func (p *prober) interval(near int64) (first, last int64) {
 	return p.edge(near, -1, p.below) + 1, p.edge(near, 1, p.above) - 1
 }
 
+// quicker reports whether quick can be tried.
+func (p *prober) quicker() bool { return p.gain == 1 && p.radius == 0 && p.in != dtype.F64 }
+
 // quick rounds the ends of the cell less the delta to the grid, and reports
 // whether the error of the delta cannot change the result.
 func (p *prober) quick() (first, last int64, ok bool) {
-	if p.gain != 1 || p.radius != 0 || p.in == dtype.F64 {
+	if !p.quicker() {
 		return 0, 0, false
 	}
 	low, high := p.cell.ends()
