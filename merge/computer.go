@@ -43,7 +43,9 @@ type computer[T linalg.Float] struct {
 	fused     fused
 	slow      rowSet          // elements of the row in work that were decided exactly or must be looked at
 	elements  []int32         // the slow ones as a list
-	spans     []span          // of these
+	ranges    []dtype.Range   // of the preimages of these, if they are halves
+	halves    []uint16        // their merged bits
+	numbers   []float64       // and what was added to the preimages
 	at        [2]int          // row and column of the element that is probed
 	marks     marks           // of the rows in work
 	fragment  *fragment       // what is recorded of the change in work; nil: nothing

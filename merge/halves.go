@@ -2,67 +2,37 @@ package merge
 
 import (
 	"encoding/binary"
-	"math"
 	"slices"
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/record"
-	"github.com/loratool/loratool/internal/linalg"
 )
 
 // halves reports whether the elements have 16 bits on both sides and are
 // rounded to nearest, as nearly all are: they have a faster way.
 func (c *change) halves() bool { return c.fusible() }
 
-// A span is the first and the last ordinal of the preimages of a half. There
-// are none if last is below first.
-type span struct{ first, last int32 }
-
-// unclear is the first ordinal of a span that the prober must find.
-const unclear = math.MaxInt32
-
-// spansOf appends the spans of elements of a row of merged halves. Theirs are
-// the deltas d, times sign, which may be wrong by e. It does what the prober's
-// quick does, but almost without jumps, where merged values and preimages are
-// normal and of one sign.
-func spansOf[T linalg.Float](spans []span, g *dtype.Grid, elements []int32, merged []byte, d []T, sign, e float64) []span {
-	for _, j := range elements {
-		bits := uint64(binary.LittleEndian.Uint16(merged[2*j:]))
-		m, negative := bits&0x7fff, bits>>15
-		low, high := g.AroundNormal(m)
-		// As if the merged value were positive.
-		x := math.Float64frombits(math.Float64bits(float64(sign*float64(d[j]))) ^ negative<<63)
-		err := e + float64((high+math.Abs(x))*0x1p-50)
-		low, high = low-x, high-x
-		first, last := g.CeilNormal(low-err), g.FloorNormal(high+err)
-		if !g.Normal(m) || !g.Spans(low-err, high+err) || first != g.CeilNormal(low+err) || last != g.FloorNormal(high-err) {
-			spans = append(spans, span{first: unclear})
-			continue
-		}
-		// The ordinals of negative values are the complements, in reverse.
-		a, b := int32(first)^-int32(negative), int32(last)^-int32(negative)
-		if first > last {
-			a, b = 1, 0
-		}
-		spans = append(spans, span{min(a, b), max(a, b)})
-	}
-	return spans
-}
-
-// slowSpans lists the slow elements of a row and their spans.
-func (c *computer[T]) slowSpans(merged []byte, d []T, sign float64, at place) ([]int32, []span) {
+// slowRanges lists the slow elements of a row of merged halves, and the ranges
+// of their preimages. Theirs are the deltas d, times sign.
+func (c *computer[T]) slowRanges(merged []byte, d []T, sign float64, at place) ([]int32, []dtype.Range) {
 	c.elements = c.slow.appendTo(c.elements[:0])
-	c.spans = spansOf(c.spans[:0], &c.marks.p.grid, c.elements, merged, d, sign, slack[T](at.bound))
-	return c.elements, c.spans
+	n := len(c.elements)
+	c.ranges, c.halves, c.numbers = grow(c.ranges, n), grow(c.halves, n), grow(c.numbers, n)
+	for i, j := range c.elements {
+		c.halves[i] = binary.LittleEndian.Uint16(merged[2*j:])
+		c.numbers[i] = float64(sign * float64(d[j]))
+	}
+	c.marks.p.halves.Find(c.ranges, c.halves, c.numbers, slack[T](at.bound))
+	return c.elements, c.ranges
 }
 
 // markHalves is markElement for the slow elements of a row of halves.
 func (c *computer[T]) markHalves(source, out []byte, d []T, at place) error {
-	elements, spans := c.slowSpans(out, d, 1, at)
-	n, row := c.roomFor(len(spans), at)
-	for i, s := range spans {
+	elements, ranges := c.slowRanges(out, d, 1, at)
+	n, row := c.roomFor(len(ranges), at)
+	for i, r := range ranges {
 		j := int(elements[i])
-		if s.first == unclear {
+		if r == dtype.Unclear {
 			m, several, err := c.markElement(j, source, out, float64(d[j]), at)
 			if err != nil {
 				return err
@@ -75,8 +45,8 @@ func (c *computer[T]) markHalves(source, out []byte, d []T, at place) error {
 		}
 		w := int32(binary.LittleEndian.Uint16(source[2*j:]))
 		w = w&0x7fff ^ -(w >> 15)
-		row[n] = halfMark{uint32(at.at + j), int16(s.first), uint16(w - s.first), uint16(s.last - s.first)}
-		n += s.several()
+		row[n] = halfMark{uint32(at.at + j), r.First, uint16(w - int32(r.First)), uint16(r.Last - r.First)}
+		n += several(r)
 	}
 	c.marks.halves[at.line] = row[:n]
 	return nil
@@ -90,16 +60,16 @@ func (c *computer[T]) roomFor(more int, at place) (n int, row []halfMark) {
 	return n, slices.Grow(row, more)[:n+more]
 }
 
-// several is 1 if a span has more than one ordinal, and 0 if not.
-func (s span) several() int { return int(uint32(s.first-s.last) >> 31) }
+// several is 1 if a range has more than one ordinal, and 0 if not.
+func several(r dtype.Range) int { return int(uint32(int32(r.First)-int32(r.Last)) >> 31) }
 
 // restoreHalves is restoreElement for the slow elements of a row of halves.
 func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
-	elements, spans := c.slowSpans(merged, d, -1, at)
-	n, row := c.roomFor(len(spans), at)
-	for i, s := range spans {
+	elements, ranges := c.slowRanges(merged, d, -1, at)
+	n, row := c.roomFor(len(ranges), at)
+	for i, r := range ranges {
 		j := int(elements[i])
-		if s.first == unclear || c.change.inverse.record == nil {
+		if r == dtype.Unclear || c.change.inverse.record == nil {
 			m, several, err := c.restoreElement(j, out, merged, -float64(d[j]), at)
 			if err != nil {
 				return err
@@ -110,12 +80,12 @@ func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
 			}
 			continue
 		}
-		if s.first > s.last {
+		if r.First > r.Last {
 			return c.change.inverse.missing(c.change, at.row, at.col+j)
 		}
-		putOrdinal(out[2*j:], s.first)
-		row[n] = halfMark{at: uint32(at.at + j), first: int16(s.first), last: uint16(s.last - s.first)}
-		n += s.several()
+		putOrdinal(out[2*j:], int32(r.First))
+		row[n] = halfMark{at: uint32(at.at + j), first: r.First, last: uint16(r.Last - r.First)}
+		n += several(r)
 	}
 	c.marks.halves[at.line] = row[:n]
 	return nil

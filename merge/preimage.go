@@ -20,9 +20,10 @@ import (
 // the arithmetic: any other program finds the same interval.
 type prober struct {
 	in      dtype.DType
-	grid    dtype.Grid // of in, but for F64
-	out     dtype.Grid // of the merged dtype, but for F64
-	highest int64      // ordinal of the largest finite value
+	grid    dtype.Grid       // of in, but for F64
+	halves  *dtype.Preimager // for in, if it has 16 bits
+	out     dtype.Grid       // of the merged dtype, but for F64
+	highest int64            // ordinal of the largest finite value
 	cell    cell
 	gain    float64 // positive; 1 without scaling
 	radius  float64 // ρ; 0 without scaling
@@ -39,6 +40,9 @@ func (p *prober) begin(in, out dtype.DType) {
 	p.in, p.highest = in, int64(in.MaxMagnitude())
 	if in != dtype.F64 {
 		p.grid = in.Grid()
+	}
+	if in.Bits() == 16 {
+		p.halves = in.Preimager()
 	}
 	if out != dtype.F64 {
 		p.out = out.Grid()

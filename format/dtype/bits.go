@@ -78,43 +78,32 @@ func (g *Grid) Floor(x float64) int64 {
 	return g.down(math.Abs(x))
 }
 
-// Within returns the first and the last ordinal of the values from low to high,
-// both of which may be wrong by e, and whether that changes neither.
-func (g *Grid) Within(low, high, e float64) (first, last int64, ok bool) {
-	if g.Spans(low-e, high+e) {
-		first, last = g.CeilNormal(low-e), g.FloorNormal(high+e)
-		return first, last, first == g.CeilNormal(low+e) && last == g.FloorNormal(high-e)
-	}
-	first, last = g.Ceil(low-e), g.Floor(high+e)
-	return first, last, first == g.Ceil(low+e) && last == g.Floor(high-e)
-}
-
-// Spans reports whether two numbers lie between the smallest positive normal
-// and the largest finite value, where CeilNormal and FloorNormal are Ceil and
+// spans reports whether two numbers lie between the smallest positive normal
+// and the largest finite value, where ceilNormal and floorNormal are Ceil and
 // Floor.
-func (g *Grid) Spans(low, high float64) bool {
+func (g *Grid) spans(low, high float64) bool {
 	return max(math.Float64bits(low)-g.normal64, math.Float64bits(high)-g.normal64) < g.limit64
 }
 
-// CeilNormal is Ceil without a jump, for numbers that Spans.
-func (g *Grid) CeilNormal(x float64) int64 {
+// ceilNormal is Ceil without a jump, for numbers that span it.
+func (g *Grid) ceilNormal(x float64) int64 {
 	return int64((math.Float64bits(x) - g.rebias + (1<<(g.shift&63) - 1)) >> (g.shift & 63))
 }
 
-// FloorNormal is Floor without a jump, for numbers that Spans.
-func (g *Grid) FloorNormal(x float64) int64 {
+// floorNormal is Floor without a jump, for numbers that span it.
+func (g *Grid) floorNormal(x float64) int64 {
 	return int64((math.Float64bits(x) - g.rebias) >> (g.shift & 63))
 }
 
-// Normal reports whether a magnitude is finite and above the smallest normal
+// isNormal reports whether a magnitude is finite and above the smallest normal
 // one.
-func (g *Grid) Normal(magnitude uint64) bool { return magnitude-g.normal-1 < uint64(g.most)-g.normal }
+func (g *Grid) isNormal(magnitude uint64) bool { return magnitude-g.normal-1 < uint64(g.most)-g.normal }
 
 // Around returns the numbers halfway between a magnitude and its neighbours;
 // zero has none below.
 func (g *Grid) Around(magnitude uint64) (low, high float64) {
 	if magnitude > g.normal {
-		return g.AroundNormal(magnitude)
+		return g.aroundNormal(magnitude)
 	}
 	if magnitude > 0 {
 		low = g.After(magnitude - 1)
@@ -122,8 +111,8 @@ func (g *Grid) Around(magnitude uint64) (low, high float64) {
 	return low, g.After(magnitude)
 }
 
-// AroundNormal is Around for a magnitude above the smallest normal one.
-func (g *Grid) AroundNormal(magnitude uint64) (low, high float64) {
+// aroundNormal is Around for a magnitude above the smallest normal one.
+func (g *Grid) aroundNormal(magnitude uint64) (low, high float64) {
 	bits := magnitude<<(g.shift&63) + g.rebias
 	half := uint64(1) << ((g.shift - 1) & 63)
 	return math.Float64frombits(bits - half), math.Float64frombits(bits + half)

@@ -104,34 +104,66 @@ func TestGrid(t *testing.T) {
 	}
 }
 
-// TestGridWithin compares the fast way with Ceil and Floor, around powers of
-// two, zero and the largest values.
-func TestGridWithin(t *testing.T) {
+// TestPreimages compares every implementation with Ceil and Floor, around
+// powers of two, zero and the largest values, and what is unclear with what may
+// be.
+func TestPreimages(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	for _, d := range []DType{F8_E4M3, F8_E5M2, F16, BF16, F32} {
-		g := d.Grid()
-		for range 20000 {
-			m := r.Uint64N(d.MaxMagnitude() + 1)
-			if r.IntN(2) == 0 {
-				m = m >> uint(d.float().mantissa) << uint(d.float().mantissa)
+	for _, d := range []DType{F16, BF16} {
+		g, p := d.Grid(), d.Preimager()
+		clear := 0
+		for n := range 2000 {
+			n %= 70
+			halves, x := make([]uint16, n), make([]float64, n)
+			e := math.Ldexp(r.Float64(), -r.IntN(60))
+			for i := range n {
+				m := r.Uint64N(1 << 15)
+				if r.IntN(2) == 0 {
+					m = m >> uint(d.float().mantissa) << uint(d.float().mantissa)
+				}
+				low, high := g.Around(min(m, d.MaxMagnitude()))
+				halves[i], x[i] = uint16(m|r.Uint64N(2)<<15), (r.Float64()*4-2)*(high-low)
 			}
-			low, high := g.Around(m)
-			wantLow := 0.0
-			if m > 0 {
-				wantLow = g.After(m - 1)
+			want := make([]Range, n)
+			p.find(want, halves, x, e)
+			for _, k := range all() {
+				got := make([]Range, n)
+				if p.findBy(k, got, halves, x, e); !slices.Equal(got, want) {
+					t.Fatalf("%v, %s: halves %x, numbers %g ± %g: %v, want %v", d, k.name, halves, x, e, got, want)
+				}
 			}
-			if low != wantLow || high != g.After(m) {
-				t.Fatalf("%v: around %#x %g and %g, want %g and %g", d, m, low, high, wantLow, g.After(m))
-			}
-			delta := (r.Float64()*4 - 2) * (high - low)
-			e := math.Abs(delta) * math.Ldexp(1, -r.IntN(40))
-			low, high = low-delta, high-delta
-			first, last, ok := g.Within(low, high, e)
-			wantFirst, wantLast := g.Ceil(low-e), g.Floor(high+e)
-			wantOK := wantFirst == g.Ceil(low+e) && wantLast == g.Floor(high-e)
-			if first != wantFirst || last != wantLast || ok != wantOK {
-				t.Fatalf("%v: from %g to %g ± %g: %d to %d, %v, want %d to %d, %v", d, low, high, e, first, last, ok, wantFirst, wantLast, wantOK)
+			for i, got := range want {
+				if certain := checkPreimages(t, d, &g, halves[i], x[i], e, got); certain {
+					clear++
+				}
 			}
 		}
+		if clear < 10000 {
+			t.Errorf("%v: %d of 69000 ranges were found", d, clear)
+		}
 	}
+}
+
+// checkPreimages compares a range with what the grid says, and reports whether
+// it was found.
+func checkPreimages(t *testing.T, d DType, g *Grid, half uint16, x, e float64, got Range) bool {
+	t.Helper()
+	m := uint64(half & 0x7fff)
+	if got == Unclear {
+		return false
+	}
+	if m > d.MaxMagnitude() {
+		t.Fatalf("%v: preimages %v of %#x", d, got, half)
+	}
+	low, high := g.Around(m)
+	if half>>15 != 0 {
+		low, high = -high, -low
+	}
+	for _, x := range []float64{x - e, x, x + e} {
+		want := Range{int16(g.Ceil(low - x)), int16(g.Floor(high - x))}
+		if want != got && !(want.First > want.Last && got == Range{1, 0}) {
+			t.Fatalf("%v: preimages %v of %#x with %g, want %v", d, got, half, x, want)
+		}
+	}
+	return true
 }

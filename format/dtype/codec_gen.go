@@ -240,3 +240,8 @@ func addRoundF16AVX2(n int, dst *byte, src *byte, d *float32, e float32, doubtfu
 //
 //go:noescape
 func coarser16AVX2(n int, set *uint16, a *byte, b *byte, exponent uint16)
+
+// preimagesAVX512 computes, for n a multiple of 16, what Preimager.find does.
+//
+//go:noescape
+func preimagesAVX512(n int, r *int16, halves *uint16, x *float64, e float64, c *uint64)

@@ -21,6 +21,7 @@ type kernels struct {
 	addRoundBF16 addRound
 	addRoundF16  addRound
 	coarser16    func(n int, set *uint16, a, b *byte, exponent uint16)
+	preimages    func(n int, r *int16, halves *uint16, x *float64, e float64, c *uint64)
 }
 
 // addRound is the form of the kernels of AddRound32.

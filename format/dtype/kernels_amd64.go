@@ -34,6 +34,7 @@ var avx512 = kernels{
 	addRoundBF16: addRoundBF16AVX512,
 	addRoundF16:  addRoundF16AVX512,
 	coarser16:    coarser16AVX2,
+	preimages:    preimagesAVX512,
 }
 
 // best returns the fastest implementation that the processor has and GODEBUG

@@ -28,6 +28,7 @@ func main() {
 		}
 	}
 	coarser16()
+	preimages()
 	Generate()
 }
 
