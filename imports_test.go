@@ -73,6 +73,7 @@ var below = map[string][]string{
 	"format/rule": {
 		"internal/text",
 	},
+	"internal/crc":    {},
 	"internal/linalg": {},
 	"internal/lowrank": {
 		"internal/linalg", "internal/text",
@@ -153,7 +154,7 @@ var below = map[string][]string{
 		"train", "format/checkpoint", "format/dialect", "format/dtype",
 	},
 	"format/record": {
-		"format/rule", "internal/strictjson",
+		"format/rule", "internal/crc", "internal/strictjson",
 	},
 }
 
@@ -173,7 +174,7 @@ var thirdParty = map[string][]string{
 		"cmd/loratool",
 	},
 	"golang.org/x/sys": {
-		"format/dtype", "internal/linalg", "internal/mmap", "internal/publish", "merge",
+		"format/dtype", "internal/crc", "internal/linalg", "internal/mmap", "internal/publish", "merge",
 	},
 	"golang.org/x/term": {
 		"cmd/loratool", "internal/progress",

@@ -4,7 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"hash/crc32"
+
+	"github.com/loratool/loratool/internal/crc"
 )
 
 // PieceBytes is the size of the pieces of a weights file that are summed up on
@@ -17,15 +18,12 @@ const PieceBytes = 4 << 20
 // checkpoint can forge its record too.
 type Sum [8]byte
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // A Summer sums up a piece part by part. The zero value has seen nothing.
 type Summer struct{ castagnoli, ieee uint32 }
 
 // Add goes on with the next bytes of the piece.
 func (s *Summer) Add(part []byte) {
-	s.castagnoli = crc32.Update(s.castagnoli, castagnoli, part)
-	s.ieee = crc32.Update(s.ieee, crc32.IEEETable, part)
+	s.castagnoli, s.ieee = crc.Update(s.castagnoli, s.ieee, part)
 }
 
 // Sum returns the check sum of what was added.
