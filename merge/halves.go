@@ -2,7 +2,6 @@ package merge
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/record"
@@ -29,7 +28,9 @@ func (c *computer[T]) slowRanges(merged []byte, d []T, sign float64, at place) (
 // markHalves is markElement for the slow elements of a row of halves.
 func (c *computer[T]) markHalves(source, out []byte, d []T, at place) error {
 	elements, ranges := c.slowRanges(out, d, 1, at)
-	n, row := c.roomFor(len(ranges), at)
+	row := &c.marks.halves[at.line]
+	n := len(row.at)
+	row.reserve(len(ranges))
 	for i, r := range ranges {
 		j := int(elements[i])
 		if r == dtype.Unclear {
@@ -38,26 +39,18 @@ func (c *computer[T]) markHalves(source, out []byte, d []T, at place) error {
 				return err
 			}
 			if several {
-				row[n] = m.half()
+				row.set(n, m)
 				n++
 			}
 			continue
 		}
-		w := int32(binary.LittleEndian.Uint16(source[2*j:]))
-		w = w&0x7fff ^ -(w >> 15)
-		row[n] = halfMark{uint32(at.at + j), r.First, uint16(w - int32(r.First)), uint16(r.Last - r.First)}
+		w := int16(binary.LittleEndian.Uint16(source[2*j:]))
+		w ^= w >> 15 & 0x7fff // its ordinal
+		row.at[n], row.indices[n] = uint32(at.at+j), record.Index{Value: uint16(w - r.First), Last: uint16(r.Last - r.First)}
 		n += several(r)
 	}
-	c.marks.halves[at.line] = row[:n]
+	row.truncate(n)
 	return nil
-}
-
-// roomFor returns the marks of a row, with room for so many more, and how many
-// there are. What is written without a jump and not counted is overwritten.
-func (c *computer[T]) roomFor(more int, at place) (n int, row []halfMark) {
-	row = c.marks.halves[at.line]
-	n = len(row)
-	return n, slices.Grow(row, more)[:n+more]
 }
 
 // several is 1 if a range has more than one ordinal, and 0 if not.
@@ -66,7 +59,9 @@ func several(r dtype.Range) int { return int(uint32(int32(r.First)-int32(r.Last)
 // restoreHalves is restoreElement for the slow elements of a row of halves.
 func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
 	elements, ranges := c.slowRanges(merged, d, -1, at)
-	n, row := c.roomFor(len(ranges), at)
+	row := &c.marks.halves[at.line]
+	n := len(row.at)
+	row.reserve(len(ranges))
 	for i, r := range ranges {
 		j := int(elements[i])
 		if r == dtype.Unclear || c.change.inverse.record == nil {
@@ -75,7 +70,7 @@ func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
 				return err
 			}
 			if several {
-				row[n] = m.half()
+				row.set(n, m)
 				n++
 			}
 			continue
@@ -83,35 +78,37 @@ func (c *computer[T]) restoreHalves(out, merged []byte, d []T, at place) error {
 		if r.First > r.Last {
 			return c.change.inverse.missing(c.change, at.row, at.col+j)
 		}
-		putOrdinal(out[2*j:], int32(r.First))
-		row[n] = halfMark{at: uint32(at.at + j), first: r.First, last: uint16(r.Last - r.First)}
+		putOrdinal(out[2*j:], r.First)
+		row.at[n], row.first[n], row.indices[n].Last = uint32(at.at+j), r.First, uint16(r.Last-r.First)
 		n += several(r)
 	}
-	c.marks.halves[at.line] = row[:n]
+	row.truncate(n)
 	return nil
 }
 
 // putOrdinal writes the half with an ordinal.
-func putOrdinal(dst []byte, n int32) {
-	sign := n >> 31
-	binary.LittleEndian.PutUint16(dst, uint16(n^sign)|uint16(sign)<<15)
+func putOrdinal(dst []byte, n int16) {
+	binary.LittleEndian.PutUint16(dst, uint16(n^n>>15&0x7fff))
 }
 
 // restoreHalfMarks is restoreMark for the marks of a row of halves, of which
 // element 0 is one of the tensor's.
-func (c *computer[T]) restoreHalfMarks(part []byte, element int, row []halfMark) error {
-	if c.reading == nil {
-		for _, m := range row {
-			putOrdinal(part[2*m.at:], int32(m.first)+int32(m.value))
+func (c *computer[T]) restoreHalfMarks(part []byte, element int, row *halfMarks) error {
+	for n := 0; n < len(row.at); {
+		count, block := row.inBlock(n, element)
+		indices := row.indices[n : n+count]
+		if c.reading != nil {
+			if err := c.reading.advance(block); err != nil {
+				return err
+			}
+			c.reading.bits.Indices(indices)
+		} else {
+			c.change.inverse.uncertain.Add(int64(count))
 		}
-		c.change.inverse.uncertain.Add(int64(len(row)))
-		return nil
-	}
-	for _, m := range row {
-		if err := c.reading.advance((element + int(m.at)) / record.BlockElements); err != nil {
-			return err
+		for i, x := range indices {
+			putOrdinal(part[2*row.at[n+i]:], row.first[n+i]+int16(x.Value))
 		}
-		putOrdinal(part[2*m.at:], int32(m.first)+int32(c.reading.bits.Index(uint64(m.last))))
+		n += count
 	}
 	return nil
 }

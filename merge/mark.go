@@ -2,6 +2,8 @@ package merge
 
 import (
 	"math"
+	"slices"
+	"sort"
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/record"
@@ -17,24 +19,51 @@ type mark struct {
 	verbatim    bool // value is bits
 }
 
-// A halfMark is a mark of an element of 16 bits that is not verbatim. There are
-// many, so it is small.
-type halfMark struct {
-	at          uint32
-	first       int16
-	value, last uint16
+// halfMarks are the marks of a row of 16-bit elements that are not verbatim.
+// There are many, so they are small.
+type halfMarks struct {
+	at      []uint32       // elements, as in mark
+	indices []record.Index // their values, as far as known, and their last ones
+	first   []int16        // ordinals
 }
 
-// half returns the mark as a halfMark.
-func (m mark) half() halfMark {
-	return halfMark{at: uint32(m.at), first: int16(m.first), value: uint16(m.value), last: uint16(m.last)}
+// reserve makes room for n more marks. They can be written without a jump,
+// those that are none too, and then truncated.
+func (m *halfMarks) reserve(n int) {
+	m.at, m.indices, m.first = slices.Grow(m.at, n), slices.Grow(m.indices, n), slices.Grow(m.first, n)
+	n += len(m.at)
+	m.at, m.indices, m.first = m.at[:n], m.indices[:n], m.first[:n]
+}
+
+// truncate forgets the marks from number n on.
+func (m *halfMarks) truncate(n int) {
+	m.at, m.indices, m.first = m.at[:n], m.indices[:n], m.first[:n]
+}
+
+// set writes mark number n.
+func (m *halfMarks) set(n int, x mark) {
+	m.at[n], m.first[n] = uint32(x.at), int16(x.first)
+	m.indices[n] = record.Index{Value: uint16(x.value), Last: uint16(x.last)}
+}
+
+// inBlock returns how many marks from number n on lie in the same block of the
+// tensor as that one, and the block; element 0 of the row is one of the
+// tensor's.
+func (m *halfMarks) inBlock(n, element int) (count, block int) {
+	block = (element + int(m.at[n])) / record.BlockElements
+	end := (block+1)*record.BlockElements - element
+	rest := m.at[n:]
+	if int(rest[len(rest)-1]) < end {
+		return len(rest), block
+	}
+	return sort.Search(len(rest), func(i int) bool { return int(rest[i]) >= end }), block
 }
 
 // marks are the marks of the rows in work, by row, so that their order does
 // not depend on how rows are cut into blocks.
 type marks struct {
 	rows   [blockRows][]mark
-	halves [blockRows][]halfMark // those of a change of halves
+	halves [blockRows]halfMarks // those of a change of halves
 	p      prober
 }
 
@@ -104,7 +133,8 @@ func escape(at int, bits uint64, width int) mark {
 // forget empties the marks of the rows in work.
 func (m *marks) forget() {
 	for i := range m.rows {
-		m.rows[i], m.halves[i] = m.rows[i][:0], m.halves[i][:0]
+		m.rows[i] = m.rows[i][:0]
+		m.halves[i].truncate(0)
 	}
 }
 

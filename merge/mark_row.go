@@ -109,7 +109,7 @@ func (c *computer[T]) finishRows(part []byte, rows, first int) error {
 	defer c.marks.forget()
 	begin := c.change.elementIndex(c.plane, 0, 0) + uint64(first)
 	for line, row := range c.marks.rows[:rows] {
-		halves := c.marks.halves[line]
+		halves := &c.marks.halves[line]
 		if c.fragment != nil {
 			c.fragment.putHalves(int(begin), halves)
 		} else if err := c.restoreHalfMarks(part, int(begin), halves); err != nil {
@@ -135,10 +135,12 @@ func (f *fragment) put(element int, m *mark) {
 
 // putHalves appends the indices of the marks of a row of halves, of which
 // element 0 is one of the tensor's.
-func (f *fragment) putHalves(element int, row []halfMark) {
-	for _, m := range row {
-		f.enter((element + int(m.at)) / record.BlockElements)
-		f.bits.PutIndex(uint64(m.value), uint64(m.last))
+func (f *fragment) putHalves(element int, row *halfMarks) {
+	for n := 0; n < len(row.at); {
+		count, block := row.inBlock(n, element)
+		f.enter(block)
+		f.bits.PutIndices(row.indices[n : n+count])
+		n += count
 	}
 }
 

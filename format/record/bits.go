@@ -79,6 +79,20 @@ func (b *Bits) PutIndex(v, last uint64) {
 	}
 }
 
+// An Index is one of the numbers 0 … Last.
+type Index struct{ Value, Last uint16 }
+
+// PutIndices is PutIndex for each.
+func (b *Bits) PutIndices(indices []Index) {
+	for _, x := range indices {
+		if x.Last == 1 { // nearly all of them: as PutIndex does
+			b.Put(uint64(x.Value), 1)
+			continue
+		}
+		b.PutIndex(uint64(x.Value), uint64(x.Last))
+	}
+}
+
 // truncated returns the shorter length of the code of last+1 numbers, and how
 // many numbers have it.
 func truncated(last uint64) (k uint, short uint64) {
@@ -147,6 +161,20 @@ func (r *BitReader) Index(last uint64) uint64 {
 		v -= short
 	}
 	return v
+}
+
+// Indices reads the values of what PutIndices wrote. Its errors are for Err.
+func (r *BitReader) Indices(indices []Index) {
+	for i := range indices {
+		x := &indices[i]
+		if x.Last == 1 && r.n > 0 {
+			x.Value = uint16(r.acc & 1)
+			r.acc >>= 1
+			r.n--
+			continue
+		}
+		x.Value = uint16(r.Index(uint64(x.Last)))
+	}
 }
 
 // Err returns an error if more was read than there was, or if more than the

@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,42 @@ func TestIndexCode(t *testing.T) {
 		}
 		if reader.Index(math.MaxUint64); reader.Err(false) == nil {
 			t.Fatal("read beyond the end")
+		}
+	}
+}
+
+// TestIndices compares runs of indices with one after the other.
+func TestIndices(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	for n := range 300 {
+		indices := make([]Index, n)
+		var one, all Bits
+		for i := range indices {
+			last := uint16(1)
+			if r.IntN(3) == 0 {
+				last = uint16(r.Uint32() >> r.IntN(32))
+			}
+			indices[i] = Index{uint16(r.IntN(int(last) + 1)), last}
+			one.PutIndex(uint64(indices[i].Value), uint64(last))
+		}
+		all.PutIndices(indices)
+		code := all.Finish()
+		if !slices.Equal(code, one.Finish()) {
+			t.Fatalf("%d indices have another code than one after the other", n)
+		}
+		got := make([]Index, n)
+		for i := range got {
+			got[i].Last = indices[i].Last
+		}
+		reader := NewBitReader(code)
+		if reader.Indices(got); !slices.Equal(got, indices) || reader.Err(true) != nil {
+			t.Fatalf("read %v, %v, want %v", got, reader.Err(true), indices)
+		}
+		if n > 0 {
+			reader = NewBitReader(code[:len(code)/2])
+			if reader.Indices(got); len(code) > 1 && reader.Err(false) == nil {
+				t.Fatal("read beyond the end")
+			}
 		}
 	}
 }
