@@ -6,7 +6,7 @@ import "math"
 // it is empty if Last is below First.
 type Range struct{ First, Last int16 }
 
-// Unclear is the range that Preimages does not find. It is no ordinal's: -1<<15
+// Unclear is the range that Find does not find. It is no ordinal's: -1<<15
 // would be that of a NaN.
 var Unclear = Range{First: math.MinInt16, Last: math.MinInt16}
 
@@ -65,9 +65,9 @@ func (p *Preimager) find(r []Range, halves []uint16, x []float64, e float64) {
 		m, negative := uint64(bits&0x7fff), uint64(bits>>15)
 		low, high := g.aroundNormal(m)
 		// As if the value were positive.
-		x := math.Float64frombits(math.Float64bits(x[i]) ^ negative<<63)
-		err := e + float64((high+math.Abs(x))*0x1p-50)
-		low, high = low-x, high-x
+		y := math.Float64frombits(math.Float64bits(x[i]) ^ negative<<63)
+		err := e + float64((high+math.Abs(y))*0x1p-50)
+		low, high = low-y, high-y
 		first, last := g.ceilNormal(low-err), g.floorNormal(high+err)
 		if !g.isNormal(m) || !g.spans(low-err, high+err) || first != g.ceilNormal(low+err) || last != g.floorNormal(high-err) {
 			r[i] = Unclear
