@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"runtime"
 	"strings"
 	"time"
 
@@ -55,7 +54,7 @@ tokenizer.json, of a model that can be trained (see loratool train --help).
 	f.Float64Var(&o.temperature, "temperature", 0, "sample with this temperature; 0: take the most likely token")
 	f.Float64Var(&o.topP, "top-p", 1, "sample from the most likely tokens that together have this probability")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of the sampling")
-	f.IntVar(&o.workers, "workers", runtime.GOMAXPROCS(0), "threads")
+	f.IntVar(&o.workers, "threads", 0, "threads (default: all)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object: text, tokens, seconds")
 	return cmd
 }
@@ -73,7 +72,7 @@ func runGenerate(ctx context.Context, args []string, o generateOptions, stdout i
 	if o.prompt != "" && o.prompts != "" {
 		return usagef("--prompt and --prompts are two sources of prompts: give one")
 	}
-	model, text, closeAll, err := loadModel(args, o.workers)
+	model, text, closeAll, err := loadModel(args, threads(o.workers))
 	defer closeAll()
 	if err != nil {
 		return err

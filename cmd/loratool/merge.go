@@ -63,7 +63,7 @@ With --record, unmerge gives the base back bit for bit; the record is about
 			if cmd.Flags().Changed("seed") && o.rounding != "stochastic" {
 				return usagef("--seed has no effect without --rounding stochastic")
 			}
-			defer spareProcessor()()
+			spareProcessor()
 			return runMerge(cmd.Context(), args, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}

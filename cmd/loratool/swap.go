@@ -33,7 +33,7 @@ that were merged, with their weights.
   loratool swap ./merged --record ./monday.rec --out ./monday --in ./tuesday -o ./swapped --new-record ./tuesday.rec`,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			defer spareProcessor()()
+			spareProcessor()
 			return runSwap(cmd.Context(), args[0], o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}

@@ -41,7 +41,7 @@ where there are several, and says how many elements are uncertain.
   loratool unmerge ./merged ./my-adapter --record ./merged.rec -o ./restored`,
 		Args: args(2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			defer spareProcessor()()
+			spareProcessor()
 			return runUnmerge(cmd.Context(), args, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
