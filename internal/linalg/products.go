@@ -1,6 +1,9 @@
 package linalg
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // A Factor is a factor of a product that is read block by block, such as one
 // that is decoded on the way.
@@ -205,16 +208,12 @@ func (l *left[T]) mul(workers, row0 int, last bool, terms []Term[T]) {
 // units cuts all C into strips of columns, and those into rows where the
 // strips are too few for the workers.
 func (l *left[T]) units(workers int, terms []Term[T]) (list []unit) {
-	mr, nr := shape[T](l.isa)
-	total := 0
-	for _, t := range terms {
-		total += t.C.Cols
-	}
-	const perWorker = 4 // units, so that one that is slow does not hold up the rest
-	width := max(min(roundUp(total/(perWorker*workers)+1, nr), unitCols), 2*nr)
-	pieces := max(1, min(perWorker*workers*width/max(total, 1), l.rows/(4*mr)))
+	mr, _ := shape[T](l.isa)
+	width, strips := l.width(workers, terms)
+	const perWorker = 3 // units, so that one that is slow does not hold up the rest
+	pieces := max(1, min(perWorker*workers/strips, l.rows/(4*mr)))
 	if workers == 1 {
-		width, pieces = unitCols, 1
+		pieces = 1
 	}
 	height := max(roundUp((l.rows+pieces-1)/pieces, mr), mr)
 	for i, t := range terms {
@@ -225,6 +224,24 @@ func (l *left[T]) units(workers int, terms []Term[T]) (list []unit) {
 		}
 	}
 	return list
+}
+
+// width returns the width of strips with which the worker that has most to do
+// has least, and how many strips that makes.
+func (l *left[T]) width(workers int, terms []Term[T]) (width, strips int) {
+	const each = 8 // columns that take as long as to begin a strip
+	_, nr := shape[T](l.isa)
+	best := math.MaxInt
+	for w := unitCols; w >= 2*nr; w -= nr {
+		n := 0
+		for _, t := range terms {
+			n += (t.C.Cols + w - 1) / w
+		}
+		if most := (n + workers - 1) / workers * (w + each); most < best {
+			best, width, strips = most, w, n
+		}
+	}
+	return width, max(strips, 1)
 }
 
 // unit computes one unit c of a term, whose U and V are those of the unit.
