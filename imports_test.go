@@ -127,7 +127,7 @@ var below = map[string][]string{
 		"train/internal/backend", "format/dtype", "format/rule", "train/internal/backend/cpu",
 	},
 	"train/internal/backend/cpu": {
-		"train/internal/backend", "format/dtype", "internal/linalg",
+		"train/internal/backend", "format/dtype", "internal/linalg", "internal/mmap",
 	},
 	"spec": {
 		"format/rule",

@@ -12,7 +12,7 @@ const (
 func (l *left[T]) direct(c Mat[T], t Term[T], u unit) (done bool) {
 	_, nr := shape[T](l.isa)
 	b := t.B.mat
-	if !narrow[T]() || !l.isa.hasDirect() || l.rows > directRows || l.rows%4 != 0 || u.cols%nr != 0 || b.ColStride != 1 || t.U.Cols > 0 || l.depth == 0 {
+	if !narrow[T]() || !l.isa.hasDirect() || l.rows > directRows || l.rows%4 != 0 || u.cols%nr != 0 || b.ColStride != 1 || t.U.Cols > 0 || l.depth == 0 || l.data == nil {
 		return false
 	}
 	b = b.View(l.from, u.col, l.depth, u.cols)
@@ -22,7 +22,7 @@ func (l *left[T]) direct(c Mat[T], t Term[T], u unit) (done bool) {
 		n := min(directDepth, block+kc-k)
 		for r := 0; r < u.rows; {
 			h := l.isa.tileRows(u.rows - r)
-			a := l.block(u.row+r, h, block, kc)[(k-block)*h:][:n*h]
+			a := l.block(u.row+r, h, block, kc).packed[(k-block)*h:][:n*h]
 			direct32(h, n, &asFloat32(a)[0], &asFloat32(b.Data[k*b.RowStride:][:(n-1)*b.RowStride+u.cols])[0],
 				&asFloat32(c.Data[r*c.RowStride:][:(h-1)*c.RowStride+u.cols])[0], b.RowStride, c.RowStride, u.cols/nr, t.Add || l.from+k > 0)
 			r += h

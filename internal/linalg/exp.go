@@ -51,9 +51,13 @@ func expSum(i isa, y, x []float32, scale, shift float32) float32 {
 	if n > 0 {
 		expSum32(i, n, &y[0], &x[0], scale, shift, &sums)
 	}
-	for k := n; k < len(x); k++ {
-		y[k] = exp(float32(x[k]*scale) - shift)
-		sums[k-n] += y[k]
+	if n < len(x) {
+		var rest [lanes32]float32
+		copy(rest[:], x[n:])
+		expSum32(i, lanes32, &rest[0], &rest[0], scale, shift, new([lanes32]float32))
+		for l := range copy(y[n:], rest[:]) {
+			sums[l] += rest[l]
+		}
 	}
 	for h := lanes32 / 2; h > 0; h /= 2 {
 		for l := range h {

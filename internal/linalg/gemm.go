@@ -87,50 +87,47 @@ type step[T Float] struct {
 	accumulate bool // add to C
 }
 
-// mul computes C (+)= A·B, packing A block by block.
+// mul computes C (+)= A·B, packing A block by block if it must be.
 func (s step[T]) mul(c, a Mat[T], b panels[T]) {
+	if lies(s.isa, a) {
+		s.mulTiles(c, operand[T]{rows: a}, a.Cols, b)
+		return
+	}
 	mr, _ := shape[T](s.isa)
 	for r := 0; r < c.Rows; r += blockRows {
 		rows := min(blockRows, c.Rows-r)
 		ap := grow(&s.scratch.a, roundUp(rows, mr)*a.Cols)
 		packRows(ap, s.isa, a.View(r, 0, rows, a.Cols))
-		s.mulPacked(c.View(r, 0, rows, c.Cols), ap, a.Cols, b)
+		s.mulTiles(c.View(r, 0, rows, c.Cols), operand[T]{packed: ap}, a.Cols, b)
 	}
 }
 
-// mulPacked computes C (+)= A·B from packed factors with inner dimension k.
-func (s step[T]) mulPacked(c Mat[T], a []T, k int, b panels[T]) {
+// mulTiles computes C (+)= A·B with inner dimension k, tile by tile.
+func (s step[T]) mulTiles(c Mat[T], a operand[T], k int, b panels[T]) {
 	mr, nr := shape[T](s.isa)
 	end := b.col0 + c.Cols
 	for r := 0; r < c.Rows; r += mr {
 		h := s.isa.tileRows(c.Rows - r)
-		ap := a[r*k:][:h*k]
+		full := r+h <= c.Rows
+		row := a.from(r, h, k)
 		for p := b.col0 / nr; p*nr < end; {
 			from, to := max(p*nr, b.col0), min(p*nr+nr, end)
-			if whole := (end - from) / nr; whole > 0 && from == p*nr && r+h <= c.Rows {
+			at := c.Data[r*c.RowStride+from-b.col0:]
+			if whole := (end - from) / nr; whole > 0 && from == p*nr && full {
 				bp := b.data[p*b.stride:][:(whole-1)*b.stride+k*nr]
-				at := c.Data[r*c.RowStride+from-b.col0:][:(h-1)*c.RowStride+whole*nr]
-				tiles(s.isa, h, k, &ap[0], &bp[0], &at[0], c.RowStride, whole, b.stride, s.accumulate)
+				at = at[:(h-1)*c.RowStride+whole*nr]
+				row.mul(s.isa, h, k, &bp[0], &at[0], c.RowStride, whole, b.stride, s.accumulate)
 				p += whole
 				continue
 			}
 			bp := b.data[p*b.stride:][:k*nr]
 			p++
-			if 2*(to-from) == nr && from%nr == 0 && r+h <= c.Rows && narrowTile(s.isa, h, k, ap, bp, c.Data[r*c.RowStride+from-b.col0:], c.RowStride, s.accumulate) {
+			if 2*(to-from) == nr && from%nr == 0 && full && row.mulNarrow(s.isa, h, k, &bp[0], &at[0], c.RowStride, s.accumulate) {
 				continue
 			}
-			s.mulEdge(c.View(r, from-b.col0, min(h, c.Rows-r), to-from), h, from%nr, ap, bp)
+			s.mulEdge(c.View(r, from-b.col0, min(h, c.Rows-r), to-from), h, from%nr, row.panel(&s.scratch.edge, h), bp)
 		}
 	}
-}
-
-// narrowTile computes the first half of the columns of a tile where i has a
-// kernel for that, such as for products with the 16 rows of a low-rank factor.
-func narrowTile[T Float](i isa, rows, k int, a, b, c []T, ldc int, accumulate bool) (done bool) {
-	if !narrow[T]() {
-		return false
-	}
-	return narrow32(i, rows, k, &asFloat32(a)[0], &asFloat32(b)[0], &asFloat32(c)[0], ldc, accumulate)
 }
 
 // mulEdge computes a tile of h rows that C holds only in part, in the space

@@ -95,7 +95,35 @@ func narrow32(i isa, rows, k int, a, b, c *float32, ldc int, accumulate bool) (d
 	return true
 }
 
-// hasDirect reports whether i has kernels for a factor that is not packed.
+// readsRows reports whether i has kernels for a left-hand factor that is not
+// packed.
+func (i isa) readsRows() bool { return i == avx512 }
+
+// rows32 runs the assembly kernel for count tiles of rows rows, with A as it
+// lies.
+func rows32(rows, k int, a *float32, lda int, b, c *float32, ldc, count, stride int, accumulate bool) {
+	switch rows {
+	case 12:
+		rows12x32f32AVX512(k, a, lda, b, c, ldc, count, stride, accumulate)
+	case 8:
+		rows8x32f32AVX512(k, a, lda, b, c, ldc, count, stride, accumulate)
+	case 4:
+		rows4x32f32AVX512(k, a, lda, b, c, ldc, count, stride, accumulate)
+	default:
+		panic("linalg: no such tile")
+	}
+}
+
+// narrowRows32 is narrow32 with A as it lies.
+func narrowRows32(rows, k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool) (done bool) {
+	if rows != 12 {
+		return false
+	}
+	rows12x16f32AVX512(k, a, lda, b, c, ldc, accumulate)
+	return true
+}
+
+// hasDirect reports whether i has kernels for a right-hand factor that is not packed.
 func (i isa) hasDirect() bool { return i == avx512 }
 
 // direct32 runs the assembly kernel for count tiles of rows rows, with B

@@ -14,6 +14,14 @@ func tile32(isa, int, int, *float32, *float32, *float32, int, int, int, bool) {
 
 func narrow32(isa, int, int, *float32, *float32, *float32, int, bool) bool { return false }
 
+func (i isa) readsRows() bool { return false }
+
+func rows32(int, int, *float32, int, *float32, *float32, int, int, int, bool) {
+	panic("linalg: no assembly")
+}
+
+func narrowRows32(int, int, *float32, int, *float32, *float32, int, bool) bool { return false }
+
 func (i isa) hasDirect() bool { return false }
 
 func direct32(int, int, *float32, *float32, *float32, int, int, int, bool) {

@@ -281,6 +281,17 @@ func peak64AVX2(n int)
 //go:noescape
 func tile12x16f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
 
+// rows12x16f32AVX512 computes
+//
+//	for i in 0…11, j in 0…15:
+//		acc = c[i*ldc+j] if accumulate, 0 if not
+//		for l in 0…k-1:
+//			acc = fma(a[i*lda+l], b[l*32+j], acc)
+//		c[i*ldc+j] = acc
+//
+//go:noescape
+func rows12x16f32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+
 // direct12x32f32AVX512 computes, for count tiles, at least one, side by side,
 //
 //	for i in 0…11, j in 0…32*count-1:
@@ -291,6 +302,18 @@ func tile12x16f32AVX512(k int, a *float32, b *float32, c *float32, ldc int, accu
 //
 //go:noescape
 func direct12x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
+
+// rows12x32f32AVX512 computes, for count panels, at least one,
+//
+//	for p in 0…count-1:
+//		for i in 0…11, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[i*lda+l], b[p*stride+l*32+j], acc)
+//			c[i*ldc+p*32+j] = acc
+//
+//go:noescape
+func rows12x32f32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
 // direct8x32f32AVX512 computes, for count tiles, at least one, side by side,
 //
@@ -303,6 +326,18 @@ func direct12x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ld
 //go:noescape
 func direct8x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
 
+// rows8x32f32AVX512 computes, for count panels, at least one,
+//
+//	for p in 0…count-1:
+//		for i in 0…7, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[i*lda+l], b[p*stride+l*32+j], acc)
+//			c[i*ldc+p*32+j] = acc
+//
+//go:noescape
+func rows8x32f32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
+
 // direct4x32f32AVX512 computes, for count tiles, at least one, side by side,
 //
 //	for i in 0…3, j in 0…32*count-1:
@@ -313,6 +348,18 @@ func direct8x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc
 //
 //go:noescape
 func direct4x32f32AVX512(k int, a *float32, b *float32, c *float32, ldb int, ldc int, count int, accumulate bool)
+
+// rows4x32f32AVX512 computes, for count panels, at least one,
+//
+//	for p in 0…count-1:
+//		for i in 0…3, j in 0…31:
+//			acc = c[i*ldc+p*32+j] if accumulate, 0 if not
+//			for l in 0…k-1:
+//				acc = fma(a[i*lda+l], b[p*stride+l*32+j], acc)
+//			c[i*ldc+p*32+j] = acc
+//
+//go:noescape
+func rows4x32f32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, count int, stride int, accumulate bool)
 
 // tile12x32f32PairsAVX512 computes, for count panels, at least one,
 //

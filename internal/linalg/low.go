@@ -4,7 +4,7 @@ package linalg
 type low[T Float] struct {
 	step   step[T]
 	rank   int
-	left   []T
+	left   operand[T]
 	panels panels[T]
 }
 
@@ -16,8 +16,11 @@ func (l *left[T]) low(t Term[T]) *low[T] {
 	i := l.isa.unrounded()
 	mr, nr := shape[T](i)
 	s, rank := getScratch[T](), t.U.Cols
-	w := &low[T]{step[T]{i, s, true}, rank, grow(&s.a, roundUp(t.U.Rows, mr)*rank), panels[T]{data: grow(&s.b, roundUp(t.V.Cols, nr)*rank), stride: rank * nr}}
-	packRows(w.left, i, t.U)
+	w := &low[T]{step[T]{i, s, true}, rank, operand[T]{rows: t.U}, panels[T]{data: grow(&s.b, roundUp(t.V.Cols, nr)*rank), stride: rank * nr}}
+	if !lies(i, t.U) {
+		w.left.packed = grow(&s.a, roundUp(t.U.Rows, mr)*rank)
+		packRows(w.left.packed, i, t.U)
+	}
 	packCols(w.panels.data, nr, t.V)
 	return w
 }
@@ -27,7 +30,8 @@ func (w *low[T]) add(c Mat[T], r, rows int) {
 	if w == nil {
 		return
 	}
-	w.step.mulPacked(c.View(r, 0, rows, c.Cols), w.left[r*w.rank:], w.rank, w.panels)
+	mr, _ := shape[T](w.step.isa)
+	w.step.mulTiles(c.View(r, 0, rows, c.Cols), w.left.from(r, roundUp(rows, mr), w.rank), w.rank, w.panels)
 }
 
 // close gives the memory back.

@@ -70,6 +70,8 @@ func asFloat32[T Float](x []T) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
+func pointer32[T Float](x *T) *float32 { return (*float32)(unsafe.Pointer(x)) }
+
 // packEight interleaves the n first elements of eight rows that are stride
 // apart: dst[k*width+r] = src[r*stride+k].
 func packEight(dst, src []float32, width, stride, n int) {

@@ -45,8 +45,8 @@ const maxDepth = 16 * blockDepth
 // block of B of that width (576 KB) stays in the second-level cache.
 const unitCols = 256
 
-// Products computes products of one left-hand factor, which is packed once,
-// on up to workers goroutines. The arithmetic is that of [Gemm], and the
+// Products computes products of one left-hand factor, which is read as it lies
+// or packed once, on up to workers goroutines. The arithmetic is that of [Gemm], and the
 // result does not depend on workers. The C must not share memory with each
 // other or with a factor.
 func Products[T Float](workers int, a Mat[T], terms ...Term[T]) {
@@ -56,7 +56,7 @@ func Products[T Float](workers int, a Mat[T], terms ...Term[T]) {
 }
 
 // A Left is the left-hand factor of several calls of [Products], packed once if
-// it is small enough.
+// it must be and is small enough.
 type Left[T Float] struct {
 	isa     isa
 	workers int
@@ -65,8 +65,8 @@ type Left[T Float] struct {
 	whole   *left[T] // nil if it is packed piece by piece
 }
 
-// NewLeft packs a for products on up to workers goroutines and computes shorts
-// on the way. It uses a until Close.
+// NewLeft prepares a for products on up to workers goroutines and computes
+// shorts on the way. It uses a until Close.
 func NewLeft[T Float](workers int, a Mat[T], shorts ...Short[T]) *Left[T] {
 	a.check()
 	return newLeft(best(), workers, FactorOf(a), shorts...)
@@ -89,7 +89,7 @@ func newLeft[T Float](i isa, workers int, a Factor[T], shorts ...Short[T]) *Left
 	return l
 }
 
-// Close ends the use of the packed factor.
+// Close ends the use of the factor.
 func (l *Left[T]) Close() { putScratch(l.scratch) }
 
 // piece returns how many rows and columns are packed at a time.
@@ -138,33 +138,46 @@ func (t Term[T]) check(a Factor[T]) {
 	}
 }
 
-// left is a packed left-hand factor, or its depth columns from from on: for
-// each block of blockDepth columns all panels of rows.
+// left is a left-hand factor, or its depth columns from from on: packed, for
+// each block of blockDepth columns all panels of rows, or as it lies.
 type left[T Float] struct {
 	isa         isa
 	rows, depth int
 	from        int
-	data        []T
+	data        []T    // if not nil
+	mat         Mat[T] // else
 }
 
-// block returns the panels from row r on for the columns from k on.
-func (l *left[T]) block(r, rows, k, kc int) []T {
+// block returns the rows from r on for the kc columns from k on.
+func (l *left[T]) block(r, rows, k, kc int) operand[T] {
+	if l.data == nil {
+		return operand[T]{rows: l.mat.View(r, k, rows, kc)}
+	}
 	mr, _ := shape[T](l.isa)
-	return l.data[roundUp(l.rows, mr)*k+r*kc:][:roundUp(rows, mr)*kc]
+	return operand[T]{packed: l.data[roundUp(l.rows, mr)*k+r*kc:][:roundUp(rows, mr)*kc]}
 }
 
-// strip is how many rows of tiles are packed at a time, and computed before
-// what is added to them.
+// strip is how many rows of tiles are packed or multiplied with shorts at a
+// time, and computed before what is added to them.
 const strip = 4
 
 // fewElements is so few that to wake another goroutine takes longer than to
 // pack them.
 const fewElements = 1 << 15
 
-// pack packs the part p of the factor whose rows begin at row0.
+// pack packs the part p of the factor whose rows begin at row0, unless it is
+// read as it lies, and computes shorts. Few rows are packed in any case, since
+// then it is the other factor that is read as it lies.
 func (l *Left[T]) pack(p *left[T], row0 int, shorts []short[T]) {
 	mr, _ := shape[T](l.isa)
-	p.data = grow(&l.scratch.a, roundUp(p.rows, mr)*p.depth)
+	if m := l.a.mat; m.Rows > directRows && lies(l.isa, m) {
+		p.mat = m.View(row0, p.from, p.rows, p.depth)
+		if len(shorts) == 0 {
+			return
+		}
+	} else {
+		p.data = grow(&l.scratch.a, roundUp(p.rows, mr)*p.depth)
+	}
 	workers := l.workers
 	if p.rows*p.depth <= fewElements {
 		workers = 1
@@ -174,9 +187,9 @@ func (l *Left[T]) pack(p *left[T], row0 int, shorts []short[T]) {
 		rows := min(strip*mr, p.rows-r)
 		s := getScratch[T]()
 		defer putScratch(s)
-		for k := 0; k < p.depth; k += blockDepth {
+		for k := 0; k < p.depth && p.data != nil; k += blockDepth {
 			kc := min(blockDepth, p.depth-k)
-			packRows(p.block(r, rows, k, kc), l.isa, l.a.Block(grow(&s.b, rows*kc), row0+r, p.from+k, rows, kc))
+			packRows(p.block(r, rows, k, kc).packed, l.isa, l.a.Block(grow(&s.b, rows*kc), row0+r, p.from+k, rows, kc))
 		}
 		for _, w := range shorts {
 			w.compute(s, p, r, rows)
@@ -269,7 +282,7 @@ func (l *left[T]) unit(s *scratch[T], c Mat[T], t Term[T], u unit) {
 		}
 		for r := 0; r < u.rows; r += rows {
 			n := min(rows, u.rows-r)
-			st.mulPacked(c.View(r, 0, n, c.Cols), l.block(u.row+r, n, k, kc), kc, bp)
+			st.mulTiles(c.View(r, 0, n, c.Cols), l.block(u.row+r, n, k, kc), kc, bp)
 			if k+kc == l.depth {
 				low.add(c, r, n)
 			}

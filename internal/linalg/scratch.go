@@ -8,6 +8,7 @@ const maxTile = 12 * 32
 // scratch is the memory of one product in progress.
 type scratch[T Float] struct {
 	a, b []T // packed blocks
+	edge []T // a packed panel
 	tile [maxTile]T
 }
 

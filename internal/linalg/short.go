@@ -1,8 +1,8 @@
 package linalg
 
 // A Short is a product of few columns, such as the lower half of an update of
-// low rank, that is computed while its left-hand factor A is packed and in the
-// cache: C ← Scale·(A·B).
+// low rank, that is computed with its left-hand factor A before the others are,
+// and while a strip of it is packed: C ← Scale·(A·B).
 type Short[T Float] struct {
 	C, B  Mat[T]
 	Scale T
@@ -41,7 +41,7 @@ func packShorts[T Float](i isa, shorts []Short[T]) (list []short[T]) {
 	return list
 }
 
-// compute computes rows of C, a strip of the whole factor p, which is packed.
+// compute computes rows of C, a strip of the whole factor p.
 func (w short[T]) compute(s *scratch[T], p *left[T], row, rows int) {
 	c := w.C.View(row, 0, rows, w.C.Cols)
 	if p.depth == 0 {
@@ -51,7 +51,7 @@ func (w short[T]) compute(s *scratch[T], p *left[T], row, rows int) {
 	for k := 0; k < p.depth; k += blockDepth {
 		kc := min(blockDepth, p.depth-k)
 		b := panels[T]{data: w.panels[roundUp(w.B.Cols, nr)*k:], stride: kc * nr}
-		step[T]{p.isa, s, k > 0}.mulPacked(c, p.block(row, rows, k, kc), kc, b)
+		step[T]{p.isa, s, k > 0}.mulTiles(c, p.block(row, rows, k, kc), kc, b)
 	}
 	w.scale(c)
 }

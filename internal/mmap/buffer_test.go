@@ -36,3 +36,19 @@ func TestBufferTooLarge(t *testing.T) {
 		t.Error("a buffer of 2^60 bytes")
 	}
 }
+
+// A hint must leave memory as it is, wherever it begins and ends.
+func TestLargePages(t *testing.T) {
+	memory := make([]byte, 8<<20)
+	for i := range memory {
+		memory[i] = byte(i % 251)
+	}
+	for _, part := range [][2]int{{0, 0}, {0, 1}, {1, 4096}, {5, 8<<20 - 3}, {0, 8 << 20}} {
+		LargePages(memory[part[0]:part[1]])
+	}
+	for i, x := range memory {
+		if x != byte(i%251) {
+			t.Fatalf("byte %d is %d", i, x)
+		}
+	}
+}

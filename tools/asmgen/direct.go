@@ -41,7 +41,7 @@ func direct(v vector, rows int) {
 	Label("steps")
 	TESTQ(k, k)
 	JZ(LabelRef("store"))
-	tileStep(v, acc, a, b, 0)
+	tileStep(v, acc, b, 0, packedRow(v, a, 0))
 	for d := 0; d < tileRegs*v.bytes(); d += 64 {
 		PREFETCHT0(Mem{Base: b, Disp: tileRegs*v.bytes() + d})
 	}

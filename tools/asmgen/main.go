@@ -17,9 +17,11 @@ func main() {
 			expSum(v)
 		}
 	}
-	narrowTile(avx512F32, avx512F32.maxRows)
+	narrow(avx512F32, avx512F32.maxRows, true)
+	narrow(avx512F32, avx512F32.maxRows, false)
 	for rows := avx512F32.maxRows; rows > 0; rows -= avx512F32.rowStep {
 		direct(avx512F32, rows)
+		rowTile(avx512F32, rows)
 	}
 	for _, v := range []vector{avx512Pairs, avx512Flush, avx2Flush} {
 		for rows := v.maxRows; rows > 0; rows -= v.rowStep {

@@ -8,26 +8,43 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// narrowTile emits the kernel of tile for the first half of its columns: one
-// register in a row.
-func narrowTile(v vector, rows int) {
-	name := v.name(fmt.Sprintf("tile%dx%df", rows, v.lanes()))
+// narrow emits the kernel of tile, or of rowTile, for the first half of its
+// columns: one register in a row.
+func narrow(v vector, rows int, packed bool) {
 	width := tileRegs * v.lanes()
-	begin(name, fmt.Sprintf("func(k int, a, b, c *%s, ldc int, accumulate bool)", v.elem()),
+	kind, signature, element := "tile", "func(k int, a, b, c *%s, ldc int, accumulate bool)", fmt.Sprintf("a[l*%d+i]", rows)
+	if !packed {
+		kind, signature, element = "rows", "func(k int, a *%[1]s, lda int, b, c *%[1]s, ldc int, accumulate bool)", "a[i*lda+l]"
+	}
+	name := v.name(fmt.Sprintf("%s%dx%df", kind, rows, v.lanes()))
+	begin(name, fmt.Sprintf(signature, v.elem()),
 		name+" computes",
 		"",
 		fmt.Sprintf("\tfor i in 0…%d, j in 0…%d:", rows-1, v.lanes()-1),
 		"\t\tacc = c[i*ldc+j] if accumulate, 0 if not",
 		"\t\tfor l in 0…k-1:",
-		fmt.Sprintf("\t\t\tacc = fma(a[l*%d+i], b[l*%d+j], acc)", rows, width),
+		fmt.Sprintf("\t\t\tacc = fma(%s, b[l*%d+j], acc)", element, width),
 		"\t\tc[i*ldc+j] = acc")
 	k := Load(Param("k"), GP64())
-	a := Load(Param("a"), GP64())
 	b := Load(Param("b"), GP64())
 	c := Load(Param("c"), GP64())
 	ldc := Load(Param("ldc"), GP64())
 	accumulate := Load(Param("accumulate"), GP8())
 	SHLQ(U8(log2(v.size)), ldc)
+	var at func(i int) Mem
+	var advance func()
+	if packed {
+		a := Load(Param("a"), GP64())
+		at = packedRow(v, a, 0)
+		advance = func() { ADDQ(I32(rows*v.size), a) }
+	} else {
+		lda := Load(Param("lda"), GP64())
+		SHLQ(U8(log2(v.size)), lda)
+		a := newRowPointers(rows)
+		a.load("a", lda)
+		at = func(i int) Mem { return a.at(v, lda, i, 0) }
+		advance = func() { a.advance(v, 1) }
+	}
 
 	acc := make([]VecVirtual, rows)
 	row := GP64()
@@ -54,10 +71,10 @@ func narrowTile(v vector, rows int) {
 	v.move(Mem{Base: b}, y)
 	for i := range acc {
 		x := v.reg()
-		v.broadcast(Mem{Base: a, Disp: i * v.size}, x)
+		v.broadcast(at(i), x)
 		v.fmadd(y, x, acc[i])
 	}
-	ADDQ(I32(rows*v.size), a)
+	advance()
 	ADDQ(I32(width*v.size), b)
 	DECQ(k)
 	JMP(LabelRef("steps"))

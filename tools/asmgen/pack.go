@@ -6,6 +6,10 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
+// aheadRows is how far behind the rows that are packed the ones lie that are
+// asked for: rows are too short for the processor to see where they go on.
+const aheadRows = 8
+
 // packEight emits the loop of packEight: transposes of 8×8 float32, by pairs,
 // by fours and by halves.
 func packEight() {
@@ -27,6 +31,8 @@ func packEight() {
 		LEAQ(Mem{Base: rows[r-1], Index: stride, Scale: 1}, g)
 		rows[r] = g
 	}
+	ahead := GP64()
+	IMUL3Q(U8(aheadRows), stride, ahead)
 	Label("loop")
 	TESTQ(n, n)
 	JZ(LabelRef("done"))
@@ -34,6 +40,7 @@ func packEight() {
 	for r := range x {
 		x[r] = YMM()
 		VMOVUPS(Mem{Base: rows[r]}, x[r])
+		PREFETCHT0(Mem{Base: rows[r], Index: ahead, Scale: 1})
 		ADDQ(U8(32), rows[r])
 	}
 	x = pairs(x)
@@ -91,25 +98,10 @@ func packTwelve() {
 		"\t\tdst[k*12+r] = src[r*stride+k]")
 	n := Load(Param("n"), GP64())
 	dst := Load(Param("dst"), GP64())
-	src := Load(Param("src"), GP64())
 	stride := Load(Param("stride"), GP64())
 	SHLQ(U8(2), stride)
-	thirds := [4]Register{src} // every third row
-	for i := 1; i < 4; i++ {
-		g := GP64()
-		LEAQ(Mem{Base: thirds[i-1], Index: stride, Scale: 2}, g)
-		ADDQ(stride, g)
-		thirds[i] = g
-	}
-	row := func(r int) Mem {
-		switch m := (Mem{Base: thirds[r/3]}); r % 3 {
-		case 0:
-			return m
-		default:
-			m.Index, m.Scale = stride, uint8(r%3)
-			return m
-		}
-	}
+	rows := newRowPointers(12)
+	rows.load("src", stride)
 	Label("loop")
 	TESTQ(n, n)
 	JZ(LabelRef("done"))
@@ -117,7 +109,7 @@ func packTwelve() {
 		var x, y [4]VecVirtual
 		for i := range x {
 			x[i] = YMM()
-			VMOVUPS(row(q+i), x[i])
+			VMOVUPS(rows.at(avx2F32, stride, q+i, 0), x[i])
 		}
 		for i := range y {
 			y[i] = YMM()
@@ -137,9 +129,7 @@ func packTwelve() {
 			VEXTRACTF128(U8(1), z, to.Offset(4*12*4))
 		}
 	}
-	for _, g := range thirds {
-		ADDQ(U8(32), g)
-	}
+	rows.advance(avx2F32, 8)
 	ADDQ(I32(4*12*8), dst)
 	SUBQ(U8(8), n)
 	JMP(LabelRef("loop"))
@@ -164,10 +154,12 @@ func copyPanels() {
 	for _, r := range []Register{width, stride, rowStride} {
 		SHLQ(U8(2), r)
 	}
-	p, at, from, to := GP64(), GP64(), GP64(), GP64()
+	p, at, from, to, ahead := GP64(), GP64(), GP64(), GP64(), GP64()
 	Label("row")
 	MOVQ(panels, p)
 	MOVQ(src, from)
+	IMUL3Q(U8(aheadRows), rowStride, ahead)
+	ADDQ(src, ahead)
 	MOVQ(dst, to)
 	Label("panel")
 	XORQ(at, at)
@@ -180,6 +172,7 @@ func copyPanels() {
 	VMOVUPS(Mem{Base: from, Index: at, Scale: 1, Disp: 32}, y)
 	VMOVUPS(x, Mem{Base: to, Index: at, Scale: 1})
 	VMOVUPS(y, Mem{Base: to, Index: at, Scale: 1, Disp: 32})
+	PREFETCHT0(Mem{Base: ahead, Index: at, Scale: 1})
 	ADDQ(U8(64), at)
 	JMP(LabelRef("wide"))
 	Label("rest")
@@ -194,6 +187,7 @@ func copyPanels() {
 	JMP(LabelRef("narrow"))
 	Label("next")
 	ADDQ(width, from)
+	ADDQ(width, ahead)
 	ADDQ(stride, to)
 	DECQ(p)
 	JNZ(LabelRef("panel"))

@@ -55,7 +55,7 @@ func tile(v vector, rows int) {
 
 	step := func(n int) {
 		for u := range n {
-			tileStep(v, acc, a, b, u)
+			tileStep(v, acc, b, u, packedRow(v, a, u*rows))
 		}
 		ADDQ(I32(n*rows*v.size), a)
 		ADDQ(I32(n*tileRegs*v.bytes()), b)
@@ -121,7 +121,7 @@ func loadTile(v vector, acc [][tileRegs]Register, c, ldc, accumulate Register) {
 			ADDQ(ldc, row)
 		}
 	}
-	JMP(LabelRef("steps"))
+	JMP(LabelRef("begin"))
 	Label("clear")
 	for i := range acc {
 		for _, r := range acc[i] {
@@ -134,6 +134,7 @@ func loadTile(v vector, acc [][tileRegs]Register, c, ldc, accumulate Register) {
 			ADDQ(ldc, row)
 		}
 	}
+	Label("begin")
 }
 
 // storeTile stores the tile in C.
@@ -150,8 +151,15 @@ func storeTile(v vector, acc [][tileRegs]Register, c, ldc Register) {
 	}
 }
 
-// tileStep emits step u after a and b of the loop over k.
-func tileStep(v vector, acc [][tileRegs]Register, a, b Register, u int) {
+// packedRow returns where the element of A for row i of a tile is in a panel,
+// first elements behind a.
+func packedRow(v vector, a Register, first int) func(i int) Mem {
+	return func(i int) Mem { return Mem{Base: a, Disp: (first + i) * v.size} }
+}
+
+// tileStep emits step u after b of the loop over k; at returns the element of A
+// for a row.
+func tileStep(v vector, acc [][tileRegs]Register, b Register, u int, at func(i int) Mem) {
 	var y [tileRegs]Register
 	for j := range y {
 		y[j] = v.tileReg(firstFree + j)
@@ -159,7 +167,7 @@ func tileStep(v vector, acc [][tileRegs]Register, a, b Register, u int) {
 	}
 	for i := range acc {
 		x := v.tileReg(firstFree + tileRegs + i%(32-firstFree-tileRegs))
-		v.broadcast(Mem{Base: a, Disp: (u*len(acc) + i) * v.size}, x)
+		v.broadcast(at(i), x)
 		for j := range y {
 			v.fmadd(y[j], x, acc[i][j])
 		}

@@ -57,16 +57,23 @@ type allotter struct {
 	err   error
 }
 
+// mat allocates a matrix. Where rows would be a multiple of 4096 bytes apart,
+// products of it would find a tile's rows in the same few lines of the cache
+// and pack them; so there is a gap behind each.
 func (a *allotter) mat(rows, cols int) backend.Mat {
-	a.count += int64(rows) * int64(cols)
+	stride := cols
+	if stride%1024 == 0 {
+		stride += 32
+	}
+	a.count += int64(rows) * int64(stride)
 	if a.err != nil || a.dry || rows == 0 || cols == 0 {
 		return backend.Mat{}
 	}
 	var m backend.Mat
-	if m, a.err = a.m.alloc(rows, cols); a.err != nil {
+	if m, a.err = a.m.alloc(rows, stride); a.err != nil {
 		return backend.Mat{}
 	}
-	return m
+	return m.Columns(0, cols)
 }
 
 // workspace returns one of at least rows rows in place of old.

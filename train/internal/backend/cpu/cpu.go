@@ -11,6 +11,7 @@ import (
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/linalg"
+	"github.com/loratool/loratool/internal/mmap"
 	"github.com/loratool/loratool/train/internal/backend"
 )
 
@@ -59,7 +60,9 @@ func (b *Backend) Alloc(n int) (backend.Mem, error) {
 	if n < 0 || n > math.MaxInt/8 {
 		return nil, fmt.Errorf("%d values do not fit in memory", n)
 	}
-	return &mem{values: make([]float32, n), dtype: dtype.F32}, nil
+	m := &mem{values: make([]float32, n), dtype: dtype.F32}
+	mmap.LargePages(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(m.values))), 4*n))
+	return m, nil
 }
 
 // Frozen returns data as it is: no copy is made.

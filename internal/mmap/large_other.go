@@ -1,0 +1,6 @@
+//go:build !linux
+
+package mmap
+
+// LargePages does nothing.
+func LargePages([]byte) {}
