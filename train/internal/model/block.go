@@ -27,8 +27,8 @@ func (m *Model) forward(w *workspace, in *input) {
 		m.b.Overwrite(x, m.prefix.rows[0].Mat, in.virtual)
 	}
 	if m.positions != nil {
-		m.b.Gather(w.delta.Top(rows), m.positions.Mat, in.positions)
-		m.b.Add(x, w.delta.Top(rows), 1)
+		m.b.Gather(w.n.Top(rows), m.positions.Mat, in.positions)
+		m.b.Add(x, w.n.Top(rows), 1)
 	}
 	shared := len(w.layers) == 1 && m.Layers > 1
 	for i, k := range m.blocks {
@@ -124,22 +124,20 @@ func (p *pass) guOut() []backend.Mat {
 func (p *pass) forward(next backend.Mat) {
 	b, s, w := p.b, p.s, p.w
 	x, x2 := s.x.Top(p.rows), s.x2.Top(p.rows)
-	n, delta := w.n.Top(p.rows), w.delta.Top(p.rows)
+	n := w.n.Top(p.rows)
 	p.overwrite(x)
 	b.NormFwd(n, s.stat1.Top(p.rows), x, p.k.norm1.op())
 	p.call(p.k.qkv, n, p.qkvOut(s.qkv)...)
 	p.attend()
-	p.call([]*Linear{p.k.out}, s.o.Top(p.rows), delta)
-	p.adapt(p.k.attnAdapter, &s.attn, delta)
-	b.Copy(x2, x)
-	b.Add(x2, delta, 1)
+	p.call([]*Linear{p.k.out}, s.o.Top(p.rows), x2)
+	p.adapt(p.k.attnAdapter, &s.attn, x2)
+	b.Add(x2, x, 1)
 
 	b.NormFwd(n, s.stat2.Top(p.rows), x2, p.k.norm2.op())
 	p.call(p.k.gateUp, n, p.guOut()...)
-	p.call([]*Linear{p.k.down}, p.activate(), delta)
-	p.adapt(p.k.mlpAdapter, &s.mlp, delta)
-	b.Copy(next, x2)
-	b.Add(next, delta, 1)
+	p.call([]*Linear{p.k.down}, p.activate(), next)
+	p.adapt(p.k.mlpAdapter, &s.mlp, next)
+	b.Add(next, x2, 1)
 }
 
 // overwrite puts the trained rows of a layer prefix in place.

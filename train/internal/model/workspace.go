@@ -28,7 +28,6 @@ type workspace struct {
 	layers []*layerSpace
 	last   backend.Mat // output of the last block
 	n      backend.Mat // output of a norm
-	delta  backend.Mat // what a half of a block adds
 	h      backend.Mat // input of the down projection
 
 	dx, dn, dh, dO, dqkv, draw backend.Mat
@@ -89,7 +88,7 @@ func (m *Model) workspace(old *workspace, rows int, gradients bool) (*workspace,
 func (m *Model) layOut(a *allotter, rows int, gradients bool) *workspace {
 	w := &workspace{rows: rows}
 	d, q := m.Width, m.Heads*m.HeadDim
-	w.last, w.n, w.delta, w.h = a.mat(rows, d), a.mat(rows, d), a.mat(rows, d), a.mat(rows, m.FF)
+	w.last, w.n, w.h = a.mat(rows, d), a.mat(rows, d), a.mat(rows, m.FF)
 	layers := 1
 	if gradients {
 		layers = m.Layers

@@ -122,7 +122,10 @@ func softmax(row []float32, lo, hi int, scale float32) (top, sum float32) {
 //
 //	dV = Pᵀ·dO,  dP = dO·Vᵀ,  dS = P ⊙ (dP − D)·scale,  dQ = dS·K,  dK = dSᵀ·Q
 func (b *Backend) AttnBwd(dq, dk, dv, do, o, stat, q, k, v backend.Mat, segments []backend.Segment, h backend.Heads) {
-	g := gradients{writable(dq), writable(dk), writable(dv), values(do), values(o), values(stat), values(q), values(k), values(v)}
+	dots := b.buffer(do.Rows * h.Q)
+	defer b.release(dots)
+	g := gradients{writable(dq), writable(dk), writable(dv), values(do), matrix{*dots, do.Rows, h.Q, h.Q}, values(stat), values(q), values(k), values(v)}
+	b.headDots(g.dots, g.do, values(o), h.Dim)
 	list := shares(segments, h)
 	linalg.Parallel(b.workers, len(list), func(n int) {
 		s := list[n]
@@ -139,7 +142,20 @@ func (b *Backend) AttnBwd(dq, dk, dv, do, o, stat, q, k, v backend.Mat, segments
 	})
 }
 
-type gradients struct{ dq, dk, dv, do, o, stat, q, k, v matrix }
+// headDots computes D_i of all heads in one pass over the rows: those of a
+// block would come from memory one by one.
+func (b *Backend) headDots(d, do, o matrix, dim int) {
+	b.split(d.rows, do.cols, func(from, to int) {
+		for i := from; i < to; i++ {
+			x, y := do.row(i), o.row(i)
+			for head := range d.row(i) {
+				d.row(i)[head] = float32(best().dotWide(x[head*dim:][:dim], y[head*dim:][:dim]))
+			}
+		}
+	})
+}
+
+type gradients struct{ dq, dk, dv, do, dots, stat, q, k, v matrix }
 
 func (g *gradients) block(s share, f *factors, buf []float32, head, from, rows int) {
 	first, end := s.visible(from, rows)
@@ -151,9 +167,8 @@ func (g *gradients) block(s share, f *factors, buf []float32, head, from, rows i
 	for i := range rows {
 		row := s.Query + from + i
 		st := g.stat.row(row)[2*head:]
-		d := float32(best().dotWide(g.do.row(row)[head*s.Dim:][:s.Dim], g.o.row(row)[head*s.Dim:][:s.Dim]))
 		lo, hi := s.limits(from+i, first)
-		scoreGrad(p.Data[i*n:][:n], ds.Data[i*n:][:n], lo, hi, s.Scale, st[0], st[1], d)
+		scoreGrad(p.Data[i*n:][:n], ds.Data[i*n:][:n], lo, hi, s.Scale, st[0], st[1], g.dots.row(row)[head])
 	}
 	linalg.Gemm(s.keys(g.dv, first, n), p.T(), do, true)
 	f.k.MulRows(s.queries(g.dq, head, from, rows), ds, first)
