@@ -46,9 +46,9 @@ const maxDepth = 16 * blockDepth
 const unitCols = 256
 
 // Products computes products of one left-hand factor, which is read as it lies
-// or packed once, on up to workers goroutines. The arithmetic is that of [Gemm], and the
-// result does not depend on workers. The C must not share memory with each
-// other or with a factor.
+// or packed once, on up to workers goroutines. The arithmetic is that of
+// [Gemm], and the result does not depend on workers. The C must not share
+// memory with each other or with a factor.
 func Products[T Float](workers int, a Mat[T], terms ...Term[T]) {
 	l := NewLeft(workers, a)
 	defer l.Close()

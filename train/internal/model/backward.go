@@ -112,11 +112,7 @@ func (p *pass) attnBackward(wanted bool) {
 	q, k, v := p.split(s.qkv)
 	dq, dk, dv := p.split(w.dqkv)
 	b.AttnBwd(dq, dk, dv, dO, o, s.attnStat.Top(p.rows), q, k, v, p.in.segments, p.heads())
-	if p.Rope != nil {
-		for _, m := range []backend.Mat{dq, dk} {
-			b.Rope(m, p.cos, p.sin, p.HeadDim, p.in.positions, true)
-		}
-	}
+	p.rotate(w.dqkv, true)
 	if p.QKNorm {
 		dq, dk = p.headNormsBackward()
 	}

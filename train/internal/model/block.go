@@ -159,11 +159,7 @@ func (p *pass) attend() {
 			p.b.NormFwd(head, p.headStat(h), raw.Columns(at, p.HeadDim), n.op())
 		})
 	}
-	if p.Rope != nil {
-		for _, m := range []backend.Mat{q, k} {
-			p.b.Rope(m, p.cos, p.sin, p.HeadDim, p.in.positions, false)
-		}
-	}
+	p.rotate(p.s.qkv, false)
 	if p.in.cache != nil {
 		c := p.in.cache[p.layer]
 		p.b.Copy(c.k.View(p.in.cached, 0, p.rows, k.Cols), k)
@@ -171,6 +167,14 @@ func (p *pass) attend() {
 		k, v = c.k, c.v
 	}
 	p.b.AttnFwd(p.s.o.Top(p.rows), p.s.attnStat.Top(p.rows), q, k, v, p.in.segments, p.heads())
+}
+
+// rotate turns q and k, side by side in m, by their positions, or back.
+func (p *pass) rotate(m backend.Mat, inverse bool) {
+	if p.Rope != nil {
+		qk := m.View(0, 0, p.rows, (p.Heads+p.KVHeads)*p.HeadDim)
+		p.b.Rope(qk, p.cos, p.sin, p.HeadDim, p.in.positions, inverse)
+	}
 }
 
 // eachHead calls f for every head of q and k: its number, its first column in
