@@ -54,8 +54,8 @@ var below = map[string][]string{
 		"internal/strictjson",
 	},
 	"format/dialect": {
-		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/publish",
-		"internal/strictjson", "internal/text", "format/note",
+		"format/adapter", "format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/mmap",
+		"internal/publish", "internal/strictjson", "internal/text", "format/note",
 	},
 	"format/adapter": {
 		"format/checkpoint", "format/safetensors", "format/dtype", "format/rule", "internal/linalg", "internal/mmap",

@@ -190,7 +190,10 @@ func (u *Unmerge) checkMerged(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return u.merged.Unchanged()
+	if err := u.merged.Unchanged(); err != nil {
+		return err
+	}
+	return unchanged(u.adapters)
 }
 
 // writeOthers writes the files beside the weights.

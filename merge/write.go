@@ -135,10 +135,27 @@ func (p *Plan) writeFile(ctx context.Context, out string, r *Report, rec *record
 		return publish.Explain(err, filepath.Dir(out), plan.size)
 	}
 	p.account(r, stats)
-	if err := p.base.Unchanged(); err != nil {
+	if err := p.unchanged(); err != nil {
 		return err
 	}
 	return p.commit(ctx, f, rec, r)
+}
+
+// unchanged refuses inputs that were written or replaced meanwhile.
+func (p *Plan) unchanged() error {
+	if err := p.base.Unchanged(); err != nil {
+		return err
+	}
+	return unchanged(p.adapters)
+}
+
+func unchanged(adapters []Weighted) error {
+	for _, a := range adapters {
+		if err := a.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recordFile writes file i of the plan under the eyes of the record, if there
@@ -232,7 +249,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 			return err
 		}
 	}
-	if err := p.base.Unchanged(); err != nil {
+	if err := p.unchanged(); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
 )
 
 // A Kind tells how the factors of a module make its delta.
@@ -158,6 +159,21 @@ type Adapter struct {
 	Refusals []*rule.Unsupported
 	// Warnings are findings that do not stop the adapter from being used.
 	Warnings []*rule.Error
+	// Files are those that tensors are views of.
+	Files []*safetensors.File
+}
+
+// Unchanged returns an error that wraps safetensors.ErrChanged if one of the
+// files was written or replaced since it was opened. Who writes what comes of an
+// adapter asks before it is published: a file that was cut off within a page
+// reads as zeros up to its end.
+func (a *Adapter) Unchanged() error {
+	for _, f := range a.Files {
+		if err := f.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Bound reports whether the adapter says what its base is.

@@ -82,6 +82,7 @@ func openPEFT(path string, report rule.Report) (*File, error) {
 	if f.Weights == nil {
 		return f, nil // it broke a rule, which was reported
 	}
+	f.Files = []*safetensors.File{f.Weights}
 	if err = c.assemble(f.Adapter, f.Weights); err == nil {
 		err = f.readNotes(report)
 	}

@@ -3,6 +3,7 @@ package dialect
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/internal/mmap"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/internal/strictjson"
 )
@@ -55,7 +57,7 @@ type WriteOptions struct {
 // *rule.Unsupported.
 func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 	if o.Same != nil {
-		return writeFolder(path, o, o.Same.Config, func(w io.Writer) error { _, err := w.Write(o.Same.Weights.Mapped()); return err })
+		return writeFolder(path, o, o.Same.Adapter, o.Same.Config, func(w io.Writer) error { _, err := w.Write(o.Same.Weights.Mapped()); return err })
 	}
 	config, err := peftConfigFor(a, o)
 	if err != nil {
@@ -72,11 +74,11 @@ func WritePEFT(path string, a *adapter.Adapter, o WriteOptions) error {
 	metadata["format"] = "pt"
 	maps.Copy(metadata, o.Metadata)
 	text := append(config.AppendIndent(nil, "  "), '\n')
-	return writeFolder(path, o, text, func(w io.Writer) error { return safetensors.Write(w, tensors, metadata) })
+	return writeFolder(path, o, a, text, func(w io.Writer) error { return safetensors.Write(w, tensors, metadata) })
 }
 
 // writeFolder writes the two files of an adapter.
-func writeFolder(path string, o WriteOptions, config []byte, weights func(io.Writer) error) error {
+func writeFolder(path string, o WriteOptions, a *adapter.Adapter, config []byte, weights func(io.Writer) error) error {
 	if err := publish.Alias(path, o.Inputs...); err != nil {
 		return err
 	}
@@ -97,6 +99,9 @@ func writeFolder(path string, o WriteOptions, config []byte, weights func(io.Wri
 	if err := writeMember(d, ConfigName, func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
 		return err
 	}
+	if err := a.Unchanged(); err != nil {
+		return err
+	}
 	return d.Commit()
 }
 
@@ -108,7 +113,8 @@ func writeMember(d *publish.Dir, name string, write func(io.Writer) error) error
 	}
 	defer f.Close()
 	n := counter{f: f}
-	if err := write(&n); err != nil {
+	guard := mmap.Guard(func() { err = write(&n) }) // tensors are views of mapped files
+	if err := errors.Join(guard, err); err != nil {
 		return err
 	}
 	d.Expect(name, n.bytes)

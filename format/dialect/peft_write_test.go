@@ -12,6 +12,7 @@ import (
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/strictjson"
 )
 
@@ -217,5 +218,31 @@ func TestSuffixes(t *testing.T) {
 		if got := suffixes(c.names, 1, nil); !slices.Equal(got, c.want) {
 			t.Errorf("%q gives %q, want %q", c.names, got, c.want)
 		}
+	}
+}
+
+// An adapter whose file was cut off within its last page, where it reads as
+// zeros, is not written.
+func TestWritePEFTChanged(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "adapter")
+	if err := WritePEFT(path, &adapter.Adapter{Modules: []*adapter.Module{factors("a", 3, 6, 5)}}, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenPEFT(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Truncate(f.Weights.Path(), f.Weights.Size()-4); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []WriteOptions{{}, {Same: f}} {
+		if err := WritePEFT(filepath.Join(dir, "out"), f.Adapter, o); !errors.Is(err, safetensors.ErrChanged) {
+			t.Errorf("%v", err)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 1 {
+		t.Errorf("left %q", left)
 	}
 }

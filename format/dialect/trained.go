@@ -111,7 +111,7 @@ func OpenTrained(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &adapter.Adapter{Source: path, Dialect: "loratool", Type: t.Method, Base: t.Base}
+	a := &adapter.Adapter{Source: path, Dialect: "loratool", Type: t.Method, Base: t.Base, Files: []*safetensors.File{weights}}
 	kind := trainedMethods[t.Method]
 	for _, x := range weights.Header().Tensors() {
 		v := adapter.Tensor{Name: x.Name, DType: x.DType, Shape: x.Shape, Bytes: weights.Bytes(x)}

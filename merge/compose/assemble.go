@@ -16,6 +16,7 @@ func (c *composition) assemble(made []*result) (*adapter.Adapter, error) {
 	first := c.adapters[0]
 	out := &adapter.Adapter{Source: joinSources(c.adapters), Dialect: first.Dialect, Type: "LORA", FanInFanOut: first.FanInFanOut}
 	for _, w := range c.adapters {
+		out.Files = append(out.Files, w.Files...)
 		if out.Base == "" {
 			out.Base = w.Base
 		}

@@ -143,7 +143,7 @@ func startFrom(ctx context.Context, a *adapter.Adapter, init string, from Origin
 			return nil, &rule.Error{File: a.Source, Rule: "AD028", Err: fmt.Errorf("module %q: the base has no tensor %q", m.Name, m.Tensor)}
 		}
 	}
-	out := &adapter.Adapter{Source: a.Source, Dialect: a.Dialect, Type: a.Type, Base: a.Base}
+	out := &adapter.Adapter{Source: a.Source, Dialect: a.Dialect, Type: a.Type, Base: a.Base, Files: a.Files}
 	var done, total int64 // elements of weights
 	for _, u := range res.Updates {
 		total += weightElements(u.Module)
