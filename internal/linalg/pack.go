@@ -70,6 +70,7 @@ func asFloat32[T Float](x []T) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
+// pointer32 is asFloat32 of one element.
 func pointer32[T Float](x *T) *float32 { return (*float32)(unsafe.Pointer(x)) }
 
 // packEight interleaves the n first elements of eight rows that are stride

@@ -1,8 +1,8 @@
 package linalg
 
 // A Short is a product of few columns, such as the lower half of an update of
-// low rank, that is computed with its left-hand factor A before the others are,
-// and while a strip of it is packed: C ← Scale·(A·B).
+// low rank, that is computed before the others of its left-hand factor A, strip
+// by strip: C ← Scale·(A·B).
 type Short[T Float] struct {
 	C, B  Mat[T]
 	Scale T

@@ -93,17 +93,7 @@ func rowTile(v vector, rows int) {
 		ADDQ(I32(n*tileRegs*v.bytes()), b)
 		SUBQ(I8(n), k)
 	}
-	Label("steps")
-	CMPQ(k, I8(unroll))
-	JLT(LabelRef("rest"))
-	step(unroll)
-	JMP(LabelRef("steps"))
-	Label("rest")
-	TESTQ(k, k)
-	JZ(LabelRef("store"))
-	step(1)
-	JMP(LabelRef("rest"))
-
+	eachStep(k, step)
 	Label("store")
 	storeTile(v, acc, c, ldc)
 	Load(Param("k"), k)

@@ -61,6 +61,20 @@ func tile(v vector, rows int) {
 		ADDQ(I32(n*tileRegs*v.bytes()), b)
 		SUBQ(I8(n), k)
 	}
+	eachStep(k, step)
+	Label("store")
+	storeTile(v, acc, c, ldc)
+	ADDQ(I32(tileRegs*v.bytes()), c)
+	ADDQ(stride, panel)
+	DECQ(count)
+	JNZ(LabelRef("panel"))
+	restore()
+	end()
+}
+
+// eachStep emits the loop over k, unroll steps at a time while there are as
+// many. Step counts k down; after the last it goes to store.
+func eachStep(k Register, step func(n int)) {
 	Label("steps")
 	CMPQ(k, I8(unroll))
 	JLT(LabelRef("rest"))
@@ -71,15 +85,6 @@ func tile(v vector, rows int) {
 	JZ(LabelRef("store"))
 	step(1)
 	JMP(LabelRef("rest"))
-
-	Label("store")
-	storeTile(v, acc, c, ldc)
-	ADDQ(I32(tileRegs*v.bytes()), c)
-	ADDQ(stride, panel)
-	DECQ(count)
-	JNZ(LabelRef("panel"))
-	restore()
-	end()
 }
 
 // stepDoc says what a step of the loop over k does.

@@ -27,7 +27,7 @@ type workspace struct {
 	rows   int
 	layers []*layerSpace
 	last   backend.Mat // output of the last block
-	n      backend.Mat // output of a norm
+	n      backend.Mat // output of a norm; before the first block, rows of positions
 	h      backend.Mat // input of the down projection
 
 	dx, dn, dh, dO, dqkv, draw backend.Mat
