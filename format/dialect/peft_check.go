@@ -292,7 +292,7 @@ func (l *linter) targets() {
 	case v.Kind == strictjson.String && strings.EqualFold(v.Text, "all-linear"), v.Kind == strictjson.Null:
 		return
 	case v.Kind == strictjson.String:
-		re, err := regexp.Compile(`^(?:` + v.Text + `)$`)
+		re, err := compilePython(v.Text)
 		if l.expression("target_modules", v.Text, err); err != nil {
 			return
 		}

@@ -358,7 +358,7 @@ func readBias(c *peftConfig, v strictjson.Value) error {
 // modules whose parameters are adapted.
 func readTargets(c *peftConfig, v strictjson.Value) error {
 	if v.Kind == strictjson.String {
-		c.modulePattern, _ = regexp.Compile(`^(?:` + v.Text + `)$`)
+		c.modulePattern, _ = compilePython(v.Text)
 		return nil
 	}
 	return list(func(c *peftConfig) *[]string { return &c.modules })(c, v)

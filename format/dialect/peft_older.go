@@ -30,8 +30,10 @@ func olderKeys(ps patterns) (keys []olderKey) {
 		k := olderKey{patternValue: p}
 		if l, ok := p.re.(literal); ok {
 			k.re = ofLiteral{l}
-		} else if re, err := regexp.Compile(`^(?:.*\.` + p.key + `$)`); err == nil && p.re != nil {
-			k.re = re // p.re was within the limits, and this is smaller
+		} else if re2, err := fromPython(p.key); err == nil && p.re != nil { // p.re was within the limits, and this is smaller
+			if re, err := regexp.Compile(`^(?:.*\.` + re2 + `$)`); err == nil {
+				k.re = re
+			}
 		}
 		keys = append(keys, k)
 	}

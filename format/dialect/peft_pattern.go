@@ -39,6 +39,7 @@ func isLiteral(key string) bool {
 // MatchString tells whether the key is the end of a name, from a dot on, or
 // all of it.
 func (l literal) MatchString(name string) bool {
+	name = strings.TrimSuffix(name, "\n") // Python's $ matches before it
 	for i := len(l) - 1; i >= 0; i-- {
 		r, n := utf8.DecodeLastRuneInString(name)
 		if n == 0 || r != rune(l[i]) && (l[i] != '.' || r == '\n') {
@@ -85,7 +86,11 @@ func (c *peftConfig) compile(key string) (matcher, error) {
 	if isLiteral(key) {
 		return literal(key), nil
 	}
-	expression := `^(?:(.*\.)?(` + key + `)$)`
+	re2, err := fromPython(key)
+	if err != nil {
+		return nil, err
+	}
+	expression := `^(?:(.*\.)?(` + re2 + `)$)`
 	tree, err := syntax.Parse(expression, syntax.Perl)
 	if err != nil {
 		return nil, err
@@ -140,6 +145,9 @@ func (ps patterns) lookup(name string, otherwise float64) (float64, error) {
 	for _, p := range ps {
 		if p.re == nil {
 			return 0, fmt.Errorf("%w: %q: %v", errNotRE2, p.key, p.badness)
+		}
+		if _, plain := p.re.(literal); !plain && differs(p.key, name) {
+			return 0, fmt.Errorf("%w: %q for the name %q", errNotRE2, p.key, name)
 		}
 		if p.re.MatchString(name) {
 			return p.value, nil
