@@ -185,7 +185,7 @@ func (l *linter) modules() {
 			continue
 		}
 		for _, key := range p.keys {
-			if key.re != nil && !l.anyName(key.re.MatchString) {
+			if key.re != nil && !l.anyName(key.matches) {
 				l.warn(p.id, 0, "%s has a key %q that matches no module", p.field, key.key)
 			}
 		}

@@ -365,8 +365,12 @@ func readTargets(c *peftConfig, v strictjson.Value) error {
 }
 
 // isTargetModule matches target_modules as PEFT does: a pattern on the whole
-// path, or whole components at the end of it.
+// path, or whole components at the end of it, but for what other fields take
+// from them.
 func (c *peftConfig) isTargetModule(path string) bool {
+	if c.narrow.drops(path, slices.Contains(c.modules, path)) != "" {
+		return false
+	}
 	if c.modulePattern != nil {
 		return c.modulePattern.MatchString(path)
 	}

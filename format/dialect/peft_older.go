@@ -47,6 +47,11 @@ func first(keys []olderKey, name string) (olderKey, bool) {
 			return k, true
 		}
 	}
+	for _, k := range keys {
+		if k.key == name {
+			return k, true
+		}
+	}
 	return olderKey{}, false
 }
 

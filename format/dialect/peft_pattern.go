@@ -26,6 +26,11 @@ type patternValue struct {
 
 type matcher interface{ MatchString(name string) bool }
 
+// matches reports whether the key can be that of a name.
+func (p patternValue) matches(name string) bool {
+	return p.key == name || p.re != nil && p.re.MatchString(name)
+}
+
 // A literal is a key of letters, digits, _, - and dots, the usual one. It is
 // compared as it stands; a dot matches any character.
 type literal string
@@ -150,6 +155,11 @@ func (ps patterns) lookup(name string, otherwise float64) (float64, error) {
 			return 0, fmt.Errorf("%w: %q for the name %q", errNotRE2, p.key, name)
 		}
 		if p.re.MatchString(name) {
+			return p.value, nil
+		}
+	}
+	for _, p := range ps { // in PEFT a name that no key matches is its own key
+		if p.key == name {
 			return p.value, nil
 		}
 	}

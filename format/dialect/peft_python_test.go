@@ -27,6 +27,8 @@ func TestPythonPatterns(t *testing.T) {
 		{`b`, "b\n\n", false},
 		{`a.b`, "aéb", true},
 		{`[^.]*`, "aéb", true},
+		{`m.fc+`, "m.fc+", true}, // equal to the name, which is its own key
+		{`fc+`, "m.fc+", false},
 	} {
 		cfg, err := parsePEFTConfig("c", []byte(`{"peft_type":"LORA","alpha_pattern":{"`+c.key+`":4}}`))
 		if err != nil {
