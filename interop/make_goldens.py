@@ -683,6 +683,33 @@ def tied_bias_all(c):
 
 
 @case
+def tied_bias_all_untied(c):
+    """The bias changes alike under both names, the embedding alone."""
+    c.adapter(lambda: bert(T.BertForMaskedLM), target_modules=["word_embeddings"], bias="all")
+    c.expect(untied(c), config={"tie_word_embeddings": False})
+
+
+@case
+def tied_bias_resized(c):
+    """PEFT saves the bias of BERT's decoder by one of its two names."""
+    c.adapter(lambda: bert(T.BertForMaskedLM), resize=14, target_modules=["query"])
+    tied = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+    c.expect({k: v for k, v in c.merged(vocab=14).items() if k not in tied}, config={"vocab_size": 14, "tie_word_embeddings": True})
+
+
+@case
+def tied_encoder_decoder_resized(c):
+    c.adapter(bart, resize=14, target_modules=["q_proj"])
+    c.refuse("unsupported", "no adapter holds the new rows of final_logits_bias")
+
+
+@case
+def tied_embedding_of_another_name_resized(c):
+    c.adapter(mamba, resize=14, target_modules=["x_proj"])
+    c.expect({k: v for k, v in c.merged(vocab=14).items() if k != "lm_head.weight"}, config={"vocab_size": 14, "tie_word_embeddings": True})
+
+
+@case
 def tied_embedding_of_another_name(c):
     """Mamba's embedding is called backbone.embeddings."""
     c.adapter(mamba, target_modules=["embeddings", "x_proj"])

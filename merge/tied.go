@@ -43,43 +43,109 @@ func (ts *targets) tie() error {
 	for _, a := range ts.aliases() {
 		byTensor[a.Of] = append(byTensor[a.Of], a)
 	}
+	var alike []string // tensors that change with all that is tied to them
 	for _, of := range slices.Sorted(maps.Keys(byTensor)) {
-		if err := ts.tieGroup(of, byTensor[of]); err != nil {
+		same, err := ts.tieGroup(of, byTensor[of])
+		if err != nil {
 			return err
 		}
-	}
-	if !ts.untie {
-		return nil
-	}
-	for _, a := range ts.aliases() {
-		if ts.byName[a.Name] == nil && !a.Stored {
-			ts.at(a.Name).source = a.Of
+		if same {
+			alike = append(alike, of)
 		}
 	}
-	return nil
+	if ts.untie {
+		ts.storeAll()
+	} else {
+		for _, of := range alike {
+			ts.keepTied(of, byTensor[of])
+		}
+	}
+	return ts.checkVocabulary()
 }
 
-// tieGroup looks at the parameters that are tied to one tensor.
-func (ts *targets) tieGroup(of string, group []adapter.Alias) error {
+// storeAll makes a tensor of the output of everything that was tied.
+func (ts *targets) storeAll() {
+	for _, a := range ts.aliases() {
+		if ts.byName[a.Name] != nil || a.Stored {
+			continue
+		}
+		t := ts.at(a.Name)
+		t.source = a.Of
+		if s := ts.byName[a.Of]; s != nil {
+			t.rows = s.rows // apply to all that is tied
+		}
+	}
+}
+
+// keepTied leaves out what the tensor stands for.
+func (ts *targets) keepTied(of string, group []adapter.Alias) {
+	for _, a := range group {
+		if !a.Stored {
+			ts.drop(a.Name)
+		}
+	}
+	ts.notes = append(ts.notes, fmt.Sprintf("%s and %s change alike and stay tied", of, joinAliases(group)))
+}
+
+// tieGroup looks at the parameters that are tied to one tensor, and reports
+// whether all of them change alike.
+func (ts *targets) tieGroup(of string, group []adapter.Alias) (alike bool, err error) {
+	ts.resizeGroup(of, group)
 	source := ts.byName[of]
 	changes := slices.ContainsFunc(group, func(a adapter.Alias) bool { return ts.byName[a.Name] != nil })
 	if source == nil && !changes {
-		return nil
+		return false, nil
 	}
 	if source != nil && len(source.rows) > 0 {
-		return ts.tieRows(source, group)
+		return false, ts.tieRows(source, group)
 	}
-	alike := func(a adapter.Alias) bool { return source != nil && sameChange(source, ts.byName[a.Name]) }
-	if !slices.ContainsFunc(group, func(a adapter.Alias) bool { return !alike(a) }) {
-		for _, a := range group {
+	differs := func(a adapter.Alias) bool { return source == nil || !sameChange(source, ts.byName[a.Name]) }
+	if !slices.ContainsFunc(group, differs) {
+		return true, nil
+	}
+	return false, ts.untieGroup(of, group, changes)
+}
+
+// resizeGroup gives a replacement of another size, from a training with another
+// vocabulary, to all that is tied: PEFT saves those it knows by their names.
+func (ts *targets) resizeGroup(of string, group []adapter.Alias) {
+	shape, _, _ := ts.base.Shape(of)
+	members := append([]adapter.Alias{{Name: of, Stored: true}}, group...)
+	i := slices.IndexFunc(members, func(a adapter.Alias) bool {
+		t := ts.byName[a.Name]
+		return t != nil && t.replace != nil && !slices.Equal(t.replace.Value.Shape, shape)
+	})
+	if i < 0 {
+		return
+	}
+	by := ts.byName[members[i].Name].replace
+	for _, a := range members {
+		if ts.byName[a.Name] == nil {
+			t := ts.at(a.Name)
+			t.replace = by
 			if !a.Stored {
-				ts.drop(a.Name)
+				t.source = ""
 			}
 		}
-		ts.notes = append(ts.notes, fmt.Sprintf("%s and %s change alike and stay tied", of, joinAliases(group)))
+	}
+}
+
+// checkVocabulary refuses another size of the vocabulary where a tensor that no
+// adapter holds has its size.
+func (ts *targets) checkVocabulary() error {
+	const bias = "final_logits_bias" // a buffer of BART and its kind
+	if _, _, ok := ts.base.Shape(bias); !ok {
 		return nil
 	}
-	return ts.untieGroup(of, group, changes)
+	for _, name := range ts.names {
+		t := ts.byName[name]
+		shape, _, ok := ts.base.Shape(name)
+		if t.replace != nil && ok && len(shape) == 2 && !slices.Equal(shape, t.replace.Value.Shape) {
+			return &rule.Unsupported{File: t.replace.by.Source, What: fmt.Sprintf("%d rows for the %d of tensor %q beside %q", t.replace.Value.Shape[0], shape[0], name, bias),
+				Hint: "resize the base's vocabulary first"}
+		}
+	}
+	return nil
 }
 
 // tieRows gives trained rows, which apply to all that is tied, to what the

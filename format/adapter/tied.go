@@ -51,6 +51,13 @@ func FindTied(base Base) (Tied, bool) {
 	return p, p.Head != ""
 }
 
+// OfVocabulary reports whether a tensor is the input embedding that the class
+// of the model is known to tie.
+func OfVocabulary(base Base, name string) bool {
+	architectures := base.Architectures()
+	return names.Tied(architectures)[HeadOf(architectures)] == name
+}
+
 // An Alias is a parameter of the model that shares the values of a tensor of
 // the base.
 type Alias struct {
