@@ -59,6 +59,9 @@ func (s *stream) tokens(n, vocab int) []int32 {
 // initDown gives the down projections of bottlenecks the values of a fresh
 // torch Linear; up projections stay 0, so that training begins at the base.
 func initDown(m *model.Model, seed uint64) {
+	if m.Hollow() {
+		return
+	}
 	for i, p := range m.Params() {
 		if strings.HasSuffix(p.Name, "down.weight") {
 			m.Backend().Write(p.Value, uniform(newStream(seed, streamInit, i), p.Value.Rows, p.Value.Cols))
@@ -148,6 +151,9 @@ func addUpdates(m *model.Model, o *Options) error {
 			if err := principal(m, u, o); err != nil {
 				return err
 			}
+			continue
+		}
+		if m.Hollow() {
 			continue
 		}
 		m.SetFactors(u, uniform(newStream(o.Seed, streamInit, i), o.Rank, l.In), make([]float32, l.Out*o.Rank))

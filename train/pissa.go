@@ -23,10 +23,10 @@ const (
 // and the outcome is an ordinary adapter of twice the rank for the same base.
 func principal(m *model.Model, u *model.LoRA, o *Options) error {
 	l := u.Linear
-	a, b := make([]float32, u.A.Rows*l.In), make([]float32, l.Out*u.A.Rows)
 	if m.Hollow() {
 		return nil
 	}
+	a, b := make([]float32, u.A.Rows*l.In), make([]float32, l.Out*u.A.Rows)
 	w := linalg.InMemory(linalg.Dense(m.Values(l), l.Out, l.In))
 	k := linalg.NewKrylov(w, o.Rank+pissaMore, o.Workers, o.Seed, uint64(u.Site))
 	for range pissaBlocks {
