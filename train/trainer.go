@@ -47,11 +47,11 @@ func New(base *checkpoint.Checkpoint, samples, held Source, o Options) (*Trainer
 	if t.o.MaxLen = min(o.MaxLen, room); t.o.MaxLen < 2 {
 		return nil, fmt.Errorf("the base's context of %d tokens has no room for text", d.Context)
 	}
-	if t.samples, t.cut, err = fit(samples, t.o.MaxLen); err != nil {
+	if t.samples, t.cut, err = fit(samples, t.o.MaxLen, d.Vocab); err != nil {
 		return nil, err
 	}
 	if held != nil {
-		if t.held, _, err = fit(held, t.o.MaxLen); err != nil {
+		if t.held, _, err = fit(held, t.o.MaxLen, d.Vocab); err != nil {
 			return nil, fmt.Errorf("held-out data: %w", err)
 		}
 	}

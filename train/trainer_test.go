@@ -146,27 +146,32 @@ func TestResumeRefuses(t *testing.T) {
 	if err := other.Resume(state); err == nil || !strings.Contains(err.Error(), "other samples") {
 		t.Errorf("other samples: error %v", err)
 	}
-	if err := changedBase(t).Resume(state); err == nil || !strings.Contains(err.Error(), "another base") {
+	lastByte := func(raw []byte) { raw[len(raw)-1] ^= 1 }
+	if err := changedBase(t, "model.safetensors", lastByte).Resume(state); err == nil || !strings.Contains(err.Error(), "another base") {
 		t.Errorf("another base: error %v", err)
+	}
+	epsilon := func(raw []byte) { copy(raw[bytes.Index(raw, []byte("1e-05")):], "1e-06") }
+	if err := changedBase(t, "config.json", epsilon).Resume(state); err == nil || !strings.Contains(err.Error(), "config.json of the base has changed") {
+		t.Errorf("another config: error %v", err)
 	}
 	if err := tr.Resume("../testdata/stories260k/base/model.safetensors"); err == nil || !strings.Contains(err.Error(), "not the state") {
 		t.Errorf("a model: error %v", err)
 	}
 }
 
-// changedBase returns a trainer on the base with its last byte changed.
-func changedBase(t *testing.T) *Trainer {
+// changedBase returns a trainer on the base with one of its files changed.
+func changedBase(t *testing.T, name string, change func([]byte)) *Trainer {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../testdata/stories260k/base")); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "model.safetensors")
+	path := filepath.Join(dir, name)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw[len(raw)-1] ^= 1
+	change(raw)
 	if err := os.WriteFile(path, raw, 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +222,8 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"no samples", nil, func(*Options) {}, "no samples to learn from"},
 		{"nothing left", long, func(o *Options) { o.MaxLen = 10 }, "nothing to learn in 1 samples within 10 tokens"},
+		{"token", data.Sequences{pattern(1)[0], {Tokens: []int32{1, 512}, Learn: []bool{true, true}}}, func(*Options) {}, "sample 2 has token 512, the base has a vocabulary of 512"},
+		{"negative token", data.Sequences{{Tokens: []int32{1, -1}, Learn: []bool{true, true}}}, func(*Options) {}, "sample 1 has token -1"},
 		{"no biases", pattern(1), func(o *Options) { o.Method = BitFit }, "has none"},
 		{"target", pattern(1), func(o *Options) { o.Targets = []string{"q_prj"} }, "there are q_proj, k_proj"},
 		{"memory", pattern(1), func(o *Options) { o.Batch = 1 << 20 }, "of memory besides the base's"},
