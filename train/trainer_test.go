@@ -229,12 +229,50 @@ func TestNewRefuses(t *testing.T) {
 		{"memory", pattern(1), func(o *Options) { o.Batch = 1 << 20 }, "of memory besides the base's"},
 		{"method", pattern(1), func(o *Options) { o.Method = "x" }, "method"},
 		{"dropout", pattern(1), func(o *Options) { o.Dropout = 1 }, "dropout is 1"},
+		{"dropout that rounds to 1", pattern(1), func(o *Options) { o.Dropout = 1 - 1e-9 }, "dropout is 0.999999999"},
+		{"rank", pattern(1), func(o *Options) { o.Rank = 1 << 62 }, "rank is 4.611686018427388e+18, expected at most"},
+		{"batch", pattern(1), func(o *Options) { o.Batch = 1 << 62 }, "batch is 4.611686018427388e+18, expected at most"},
+		{"warmup", pattern(1), func(o *Options) { o.Warmup = 1e30 }, "warmup is 1e+30, expected at most"},
+		{"epochs", pattern(9), func(o *Options) { o.Steps, o.Epochs, o.Accumulate = 0, 1<<31, 1 }, "steps of 1 batches are too many"},
+		{"batches", pattern(1), func(o *Options) { o.Steps, o.Accumulate = 1<<30, 4 }, "1073741824 steps of 4 batches are too many"},
+		{"PiSSA of a negative", pattern(1), func(o *Options) { o.Init, o.Alpha = "pissa", -1 }, "alpha is -1, the init of PiSSA takes one above 0"},
 		{"schedule", pattern(1), func(o *Options) { o.Schedule = "up" }, "schedule"},
 	} {
 		o := quick(LoRA)
 		c.change(&o)
 		if _, err := New(storiesBase(t), c.samples, nil, o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestSteps counts steps: of whole epochs, of parts of them, whose steps are
+// rounded up, and of so many that they could not all be laid out beforehand.
+func TestSteps(t *testing.T) {
+	for _, c := range []struct {
+		samples, batch, accumulate, steps int
+		epochs                            float64
+		pack                              bool
+		want                              int
+	}{
+		{10, 3, 1, 0, 1, false, 4},
+		{10, 3, 2, 0, 1, false, 2},
+		{10, 3, 2, 0, 2.25, false, 5},
+		{10, 3, 9, 0, 0.1, false, 1},
+		{10, 3, 1, 7, 0, false, 7},
+		{10, 3, 1, 1 << 31, 0, false, 1 << 31},
+		{10, 3, 1, 0, 1 << 20, false, 4 << 20},
+		{10, 1, 1, 0, 3, true, 3 * 5}, // samples of 12 to 16 tokens, two of which fit 28
+	} {
+		o := quick(LoRA)
+		o.Batch, o.Accumulate, o.Steps, o.Epochs, o.Pack = c.batch, c.accumulate, c.steps, c.epochs, c.pack
+		o.MaxLen, o.NoShuffle = 32, true
+		tr, err := New(storiesBase(t), pattern(c.samples), nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, all := tr.Steps(); all != c.want {
+			t.Errorf("%+v: %d steps", c, all)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package model
 
 import (
+	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/loratool/loratool/format/dtype"
@@ -24,6 +26,33 @@ func TestLogitRows(t *testing.T) {
 			if chunk > 1 && (chunk-1)*vocab >= maxLogits {
 				t.Fatalf("vocabulary of %d: chunks of %d rows are more than maxLogits", vocab, chunk)
 			}
+		}
+	}
+}
+
+// TestVectors checks which parameters count as vectors, whatever their sizes:
+// weight decay leaves them alone, and their files have one dimension.
+func TestVectors(t *testing.T) {
+	d, err := describe(t, `{"model_type": "gpt2", "n_embd": 4, "n_layer": 1, "n_head": 2, "n_inner": 1, "n_positions": 1, "vocab_size": 1}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(cpu.New(1), d, randomWeights(d, dtype.F32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range m.WeightNames(false) {
+		if _, err := m.Thaw(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(m.AddAdapters(1), m.AddPrefix(1, 0, true)); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Params() {
+		want := strings.HasSuffix(p.Name, ".bias") || strings.Contains(p.Name, "ln_")
+		if p.Vector != want {
+			t.Errorf("%s of %d×%d: vector is %t", p.Name, p.Value.Rows, p.Value.Cols, p.Vector)
 		}
 	}
 }
