@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -294,4 +295,81 @@ func TestRate(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPiSSAOfLowRank begins with linears of ranks below that of the updates,
+// 0 among them, as blocks have that were added to a model: the model is still
+// the base, and all rows are trained.
+func TestPiSSAOfLowRank(t *testing.T) {
+	o := quick(LoRA)
+	o.Init, o.Rank, o.Targets = "pissa", 70, []string{"q_proj", "o_proj"}
+	tr, err := New(lowRankBase(t), pattern(30), nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := Load(tr.base, nil, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := tr.Compare(plain); err != nil || !(a.Relative() < 1e-5) {
+		t.Errorf("before the first step %g from the base, %v", a.Relative(), err)
+	}
+	before := tr.m.Backend()
+	start := map[string][]float32{}
+	for _, p := range tr.m.Params() {
+		start[p.Name] = make([]float32, p.Elements())
+		before.Read(start[p.Name], p.Value)
+	}
+	run(t, tr)
+	for _, p := range tr.m.Params() {
+		now := make([]float32, p.Elements())
+		before.Read(now, p.Value)
+		for i := range p.Value.Rows {
+			if n := p.Value.Cols; slices.Equal(now[i*n:][:n], start[p.Name][i*n:][:n]) {
+				t.Errorf("row %d of %s was not trained", i, p.Name)
+			}
+		}
+	}
+}
+
+// lowRankBase is storiesBase with a first q_proj of rank 0 and o_proj of rank 1.
+func lowRankBase(t *testing.T) *checkpoint.Checkpoint {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../testdata/stories260k/base")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "model.safetensors")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := storiesBase(t)
+	for name, change := range map[string]func([]float32){
+		"model.layers.0.self_attn.q_proj.weight": func(x []float32) { clear(x) },
+		"model.layers.0.self_attn.o_proj.weight": func(x []float32) {
+			for i := range x {
+				x[i] = x[i%64] * x[i/64*64]
+			}
+		},
+	} {
+		shard, tensor, ok := base.Lookup(name)
+		if !ok {
+			t.Fatal(name)
+		}
+		old := base.Bytes(shard, tensor)
+		values := make([]float32, len(old)*8/tensor.DType.Bits())
+		tensor.DType.Decode32(values, old)
+		change(values)
+		tensor.DType.Encode32(raw[bytes.Index(raw, old):][:len(old)], values)
+	}
+	if err := os.WriteFile(path, raw, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := checkpoint.Open(dir, checkpoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { changed.Close() })
+	return changed
 }
