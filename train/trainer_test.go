@@ -332,6 +332,19 @@ func TestPiSSAOfLowRank(t *testing.T) {
 	}
 }
 
+func TestDoRAOfZeroRows(t *testing.T) {
+	o := quick(LoRA)
+	o.DoRA = true
+	_, err := New(lowRankBase(t), pattern(30), nil, o)
+	if want := "layers.0.self_attn.q_proj: row 1 of the weight is zero"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	o.Targets = []string{"v_proj"}
+	if _, err := New(lowRankBase(t), pattern(30), nil, o); err != nil {
+		t.Error(err)
+	}
+}
+
 // lowRankBase is storiesBase with a first q_proj of rank 0 and o_proj of rank 1.
 func lowRankBase(t *testing.T) *checkpoint.Checkpoint {
 	t.Helper()
