@@ -170,10 +170,11 @@ func (p *Plan) reshard() error {
 	var groups [][]safetensors.Spec
 	room := int64(-1)
 	add := func(s safetensors.Spec) {
-		size := int64(s.DType.Bits()) / 8
+		size := int64(s.DType.Bits())
 		for _, d := range s.Shape {
 			size *= int64(d)
 		}
+		size /= 8
 		if size > room {
 			groups, room = append(groups, nil), p.options.MaxShardBytes
 		}
