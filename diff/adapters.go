@@ -92,6 +92,11 @@ func CompareAdapters(a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, e
 		r.note("modules to save are not compared")
 		r.Swap = append(r.Swap, "modules to save cannot be exchanged at run time")
 	}
+	for _, read := range []*adapter.Adapter{a, b} {
+		if err := read.Unchanged(); err != nil {
+			return nil, err
+		}
+	}
 	slices.SortFunc(r.Modules, func(x, y ModulePair) int { return compareNames(x.Module, y.Module) })
 	r.NormA, r.NormB, r.Cosine = math.Sqrt(squareA), math.Sqrt(squareB), cosine(inner, squareA, squareB)
 	r.Distance = ratio(max(0, squareA+squareB-2*inner), squareA)

@@ -37,7 +37,7 @@ func MeasureAdapter(a *adapter.Adapter, o Options) ([]MeasuredModule, error) {
 			return nil, err
 		}
 	}
-	return result, nil
+	return result, a.Unchanged()
 }
 
 // A Grid arranges modules by layer and place, for a picture.

@@ -102,7 +102,21 @@ func Verify(ctx context.Context, base, merged *checkpoint.Checkpoint, adapters [
 	if err := v.run(ctx); err != nil {
 		return nil, err
 	}
+	if err := v.unchanged(); err != nil {
+		return nil, err
+	}
 	return v.report(), nil
+}
+
+// unchanged refuses inputs that were written or replaced meanwhile: a verdict
+// on them is one on no file that anybody has.
+func (v *verifier) unchanged() error {
+	for _, c := range []*checkpoint.Checkpoint{v.base, v.merged} {
+		if err := c.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return unchanged(v.adapters)
 }
 
 // convertedTo returns the dtype that a checkpoint's float tensors were
