@@ -111,10 +111,11 @@ var below = map[string][]string{
 		"internal/text",
 	},
 	"train/corpus": {
-		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
+		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "format/safetensors",
+		"internal/strictjson",
 	},
 	"train/internal/tokenizer": {
-		"format/rule", "internal/strictjson",
+		"format/rule", "format/safetensors", "internal/strictjson",
 	},
 	"train/internal/chat": {
 		"format/rule", "internal/strictjson",

@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -16,6 +14,7 @@ import (
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/mmap"
 )
 
@@ -137,14 +136,9 @@ func verifySeed(merged *checkpoint.Checkpoint, o VerifyOptions) (*uint64, error)
 	if o.Seed != nil || merged.Dir() == "" {
 		return o.Seed, nil
 	}
-	f, err := os.Open(filepath.Join(merged.Dir(), SidecarName))
+	data, err := safetensors.ReadRegular(filepath.Join(merged.Dir(), SidecarName), 64<<20)
 	if err != nil {
 		return nil, nil // of another tool
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 64<<20))
-	if err != nil {
-		return nil, err
 	}
 	var s struct {
 		Seed *uint64 `json:"seed"`

@@ -142,14 +142,13 @@ func (o *trainOptions) checkOutput() error {
 		return err
 	}
 	o.base = base
-	for _, path := range []string{o.output, o.state(), o.metrics(), o.page()} {
-		if err := publish.Alias(path, o.inputs()...); err != nil {
+	if err := publish.CheckDir(o.output, o.force, o.inputs()...); err != nil {
+		return err
+	}
+	for _, path := range []string{o.state(), o.metrics(), o.page()} {
+		if err := publish.CheckFile(path, true, o.inputs()...); err != nil {
 			return err
 		}
-	}
-	entries, err := os.ReadDir(o.output)
-	if !errors.Is(err, fs.ErrNotExist) && (err != nil || len(entries) > 0) && !o.force {
-		return fmt.Errorf("%s: %w", text.Quote(o.output), fs.ErrExist)
 	}
 	_, err = os.Stat(o.state())
 	switch {
