@@ -138,7 +138,7 @@ var below = map[string][]string{
 	},
 	"format/normalize": {
 		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note",
-		"format/rule", "format/binding",
+		"format/rule", "format/binding", "internal/mmap",
 	},
 	"format/validate": {
 		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",

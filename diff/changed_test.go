@@ -11,6 +11,7 @@ import (
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/safetensors"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // TestChangedInputs cuts a file within its last page, which reads as zeros
@@ -28,11 +29,11 @@ func TestChangedInputs(t *testing.T) {
 		adapters = append(adapters, factors(t, "x", encoded("", dtype.F32, []int{2, 4}, m.values(8, 1)), encoded("", dtype.F32, []int{4, 2}, m.values(8, 1))))
 	}
 	pair := func() error {
-		_, err := diff.CompareAdapters(adapters[0].Adapter, adapters[1].Adapter, false)
+		_, err := diff.CompareAdapters(context.Background(), adapters[0].Adapter, adapters[1].Adapter, false)
 		return err
 	}
 	measure := func() error {
-		_, err := diff.MeasureAdapter(adapters[1].Adapter, diff.Options{})
+		_, err := diff.MeasureAdapter(context.Background(), adapters[1].Adapter, diff.Options{})
 		return err
 	}
 	for _, c := range []struct {
@@ -52,6 +53,39 @@ func TestChangedInputs(t *testing.T) {
 		}
 		if err := c.report(); !errors.Is(err, safetensors.ErrChanged) {
 			t.Errorf("%s of a file that was cut off: %v", c.name, err)
+		}
+	}
+}
+
+// TestStopped cuts a file off at a page, which is a fault, and ends a context.
+func TestStopped(t *testing.T) {
+	m := newMaker()
+	const in = 1 << 14
+	f := factors(t, "x", encoded("", dtype.F32, []int{2, in}, m.values(2*in, 1)), encoded("", dtype.F32, []int{4, 2}, m.values(8, 1)))
+	reports := map[string]func(context.Context) error{
+		"adapters": func(ctx context.Context) error {
+			_, err := diff.CompareAdapters(ctx, f.Adapter, f.Adapter, false)
+			return err
+		},
+		"measure": func(ctx context.Context) error {
+			_, err := diff.MeasureAdapter(ctx, f.Adapter, diff.Options{})
+			return err
+		},
+	}
+	why := errors.New("enough")
+	ended, cancel := context.WithCancelCause(context.Background())
+	cancel(why)
+	for name, report := range reports {
+		if err := report(ended); !errors.Is(err, why) {
+			t.Errorf("%s after the context ended: %v", name, err)
+		}
+	}
+	if err := os.Truncate(f.Weights.Path(), 4096); err != nil {
+		t.Fatal(err)
+	}
+	for name, report := range reports {
+		if err := report(context.Background()); !errors.Is(err, mmap.ErrFault) {
+			t.Errorf("%s of a file that was cut off: %v", name, err)
 		}
 	}
 }
