@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +64,7 @@ func (o *trainOptions) readConfig(f *pflag.FlagSet) error {
 	if o.config == "" {
 		return nil
 	}
-	data, err := os.ReadFile(o.config)
+	data, err := readNamed(o.config)
 	if err != nil {
 		return err
 	}

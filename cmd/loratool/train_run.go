@@ -144,7 +144,11 @@ type metrics struct{ *os.File }
 // openMetrics begins the file, or keeps the lines of the steps that are done.
 func openMetrics(path string, done int) (metrics, error) {
 	var kept []byte
-	if old, err := os.ReadFile(path); err == nil && done > 0 {
+	if done > 0 {
+		old, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return metrics{}, err
+		}
 		for line := range bytes.Lines(old) {
 			var e train.Event
 			if json.Unmarshal(line, &e) == nil && e.Step <= done {
