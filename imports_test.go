@@ -111,10 +111,11 @@ var below = map[string][]string{
 		"internal/text",
 	},
 	"train/corpus": {
-		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
+		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "format/safetensors",
+		"internal/strictjson",
 	},
 	"train/internal/tokenizer": {
-		"format/rule", "internal/strictjson",
+		"format/rule", "format/safetensors", "internal/strictjson",
 	},
 	"train/internal/chat": {
 		"format/rule", "internal/strictjson",
@@ -137,7 +138,7 @@ var below = map[string][]string{
 	},
 	"format/normalize": {
 		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note",
-		"format/rule", "format/binding",
+		"format/rule", "format/binding", "internal/mmap",
 	},
 	"format/validate": {
 		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",

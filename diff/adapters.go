@@ -2,6 +2,7 @@ package diff
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/linalg"
 	"github.com/loratool/loratool/internal/lowrank"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // An AdaptersReport compares the deltas of two adapters, from their factors.
@@ -48,7 +50,7 @@ type ModulePair struct {
 
 // CompareAdapters compares two adapters module by module; with shapesOnly, it
 // looks at ranks, shapes and dtypes alone.
-func CompareAdapters(a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, error) {
+func CompareAdapters(ctx context.Context, a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, error) {
 	r := &AdaptersReport{}
 	byName := map[string]*adapter.Module{}
 	for _, m := range b.Modules {
@@ -68,8 +70,14 @@ func CompareAdapters(a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, e
 		if shapesOnly {
 			continue
 		}
-		p, dot, err := comparePair(ma, mb)
-		if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		var p ModulePair
+		var dot float64
+		var err error
+		fault := mmap.Guard(func() { p, dot, err = comparePair(ma, mb) })
+		if err = cmp.Or(err, fault); err != nil {
 			return nil, err
 		}
 		if ma.Magnitude != nil || mb.Magnitude != nil {
@@ -91,6 +99,11 @@ func CompareAdapters(a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, e
 	if len(a.Replacements)+len(b.Replacements) > 0 {
 		r.note("modules to save are not compared")
 		r.Swap = append(r.Swap, "modules to save cannot be exchanged at run time")
+	}
+	for _, read := range []*adapter.Adapter{a, b} {
+		if err := read.Unchanged(); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(r.Modules, func(x, y ModulePair) int { return compareNames(x.Module, y.Module) })
 	r.NormA, r.NormB, r.Cosine = math.Sqrt(squareA), math.Sqrt(squareB), cosine(inner, squareA, squareB)

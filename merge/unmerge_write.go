@@ -56,20 +56,7 @@ func (u *Unmerge) Write(ctx context.Context, out string) (*UnmergeReport, error)
 // Check refuses an output that is an input, exists, or does not fit on its
 // disk, as Write does first.
 func (u *Unmerge) Check(out string) error {
-	var inputs []string
-	if u.merged.Dir() != "" {
-		inputs = append(inputs, u.merged.Dir())
-	}
-	for _, s := range u.merged.Shards() {
-		inputs = append(inputs, s.File.Path())
-	}
-	for _, a := range u.adapters {
-		inputs = append(inputs, a.Source)
-	}
-	if u.record != nil {
-		inputs = append(inputs, u.record.Path())
-	}
-	if err := publish.Alias(out, inputs...); err != nil {
+	if err := publish.Alias(out, u.inputs()...); err != nil {
 		return err
 	}
 	var needed int64
@@ -77,6 +64,15 @@ func (u *Unmerge) Check(out string) error {
 		needed += f.size
 	}
 	return checkPlace(out, needed, u.options.Force)
+}
+
+// inputs returns the paths that an output must not touch.
+func (u *Unmerge) inputs() []string {
+	inputs := append(u.merged.Inputs(), sources(u.adapters)...)
+	if u.record != nil {
+		inputs = append(inputs, u.record.Path())
+	}
+	return inputs
 }
 
 func (u *Unmerge) writeFile(ctx context.Context, out string) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +65,7 @@ func (o *trainOptions) readConfig(f *pflag.FlagSet) error {
 	if o.config == "" {
 		return nil
 	}
-	data, err := os.ReadFile(o.config)
+	data, err := readNamed(o.config)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -27,9 +28,12 @@ func tolerance(dt dtype.DType) float64 {
 }
 
 // prove measures the relative error of every delta.
-func (n *normalizer) prove() error {
+func (n *normalizer) prove(ctx context.Context) error {
 	worst, allowed := 0.0, 0.0
 	for i, old := range n.source {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		m := n.modules[i]
 		allowed = max(allowed, tolerance(m.B.DType))
 		e, err := relativeError(old, m)

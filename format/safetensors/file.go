@@ -3,6 +3,7 @@ package safetensors
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -76,6 +77,24 @@ func OpenRegular(path string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	return f, info, nil
+}
+
+// ReadRegular reads a small file whole, with OpenRegular. One of more than most
+// bytes is a *rule.Unsupported.
+func ReadRegular(path string, most int64) ([]byte, error) {
+	f, info, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var data []byte
+	if info.Size() <= most {
+		data, err = io.ReadAll(io.LimitReader(f, most+1)) // it may grow
+	}
+	if err == nil && max(info.Size(), int64(len(data))) > most {
+		return nil, &rule.Unsupported{File: path, What: fmt.Sprintf("a file of more than %d bytes", most)}
+	}
+	return data, err
 }
 
 func wantRegular(path string, m fs.FileMode) error {

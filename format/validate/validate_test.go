@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -378,4 +379,24 @@ func Example() {
 		fmt.Println(f.Rule, f.Severity, f.Message)
 	}
 	// Output: AD012 error shape [2 3], config says rank 8
+}
+
+// TestChangedWhileRead cuts a file within its last page, which reads as zeros
+// from there on and is no fault, while all values are read.
+func TestChangedWhileRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	fixture.Write(t, path, safetensors.NamedData{Name: "x", DType: dtype.F32, Shape: []int{8}, Data: make([]byte, 32)})
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := func(int64) {
+		if err := os.Truncate(path, info.Size()-4); err != nil {
+			t.Error(err)
+		}
+	}
+	r := run(t, validate.Options{Deep: true, Progress: cut}, path)
+	if n := r.Count(); n.Failures != 1 || !errors.Is(r.Results[0].Err, safetensors.ErrChanged) {
+		t.Errorf("%+v, %v", n, r.Results[0].Err)
+	}
 }
