@@ -3,6 +3,7 @@ package diff
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/internal/mmap"
@@ -22,7 +23,7 @@ type ExtractReport struct {
 	Saved     []TensorChange `json:"saved,omitempty"`
 	LeftOut   []TensorChange `json:"left_out,omitempty"`
 	Unchanged int            `json:"unchanged"`
-	Twin      string         `json:"tied_head,omitempty"` // module that repeats the embedding's
+	Twin      string         `json:"tied_head,omitempty"` // modules that repeat the embedding's
 	Params    int            `json:"parameters"`
 	Bytes     int64          `json:"bytes"`
 	Notes     []string       `json:"notes,omitempty"`
@@ -86,7 +87,7 @@ func (p *ExtractPlan) assemble() (*Extraction, error) {
 	if change > 0 {
 		x.Report.Carried = 1 - missed/change
 	}
-	p.addTwin(x)
+	p.addTwins(x)
 	nest(x.Adapter.Modules)
 	if slices.ContainsFunc(x.Adapter.Modules, func(m *adapter.Module) bool { return m.Kind == adapter.Stack }) {
 		x.Config, x.Adapter.Writer = []byte(stackConfig), stackWriter
@@ -132,18 +133,22 @@ func (p *ExtractPlan) replacement(j *job) (adapter.Replacement, error) {
 	return adapter.Replacement{Name: p.pair.names.name(j.name), Reason: "modules_to_save", Value: v}, err
 }
 
-// addTwin repeats the factors of a tied embedding for its head.
-func (p *ExtractPlan) addTwin(x *Extraction) {
-	if p.pair.twin == "" || matches(p.options.Exclude, p.pair.twin) {
-		return
-	}
-	for _, m := range x.Adapter.Modules {
-		if m.Kind == adapter.Embedding && m.Path+".weight" == p.pair.names.name(p.pair.shared) {
-			x.Report.Twin = p.pair.twin
-			x.Adapter.Modules = append(x.Adapter.Modules, twin(m, p.pair.twin))
-			return
+// addTwins repeats the factors of a tied embedding for its head, and for other
+// parameters that are tied to it.
+func (p *ExtractPlan) addTwins(x *Extraction) {
+	var twins []string
+	for _, a := range p.pair.twins {
+		path, isWeight := strings.CutSuffix(a.Name, ".weight")
+		i := slices.IndexFunc(x.Adapter.Modules, func(m *adapter.Module) bool {
+			return m.Kind == adapter.Embedding && m.Path+".weight" == p.pair.names.name(a.Of)
+		})
+		if i < 0 || !isWeight || matches(p.options.Exclude, path) {
+			continue
 		}
+		twins = append(twins, path)
+		x.Adapter.Modules = append(x.Adapter.Modules, twin(x.Adapter.Modules[i], path, p.pair.names.embeds(a.Name)))
 	}
+	x.Report.Twin = strings.Join(twins, ", ")
 }
 
 // nest numbers the parameters of one module: PEFT's wrappers nest, the one
@@ -185,8 +190,10 @@ func (p *ExtractPlan) count(x *Extraction) {
 			stochastic++
 		}
 	}
-	if r.Twin != "" {
-		r.Notes = append(r.Notes, fmt.Sprintf("%s is tied to the embedding and gets the same factors", r.Twin))
+	for _, path := range strings.Split(r.Twin, ", ") {
+		if path != "" {
+			r.Notes = append(r.Notes, fmt.Sprintf("%s is tied to the embedding and gets the same factors", path))
+		}
 	}
 	if stochastic > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d modules were rounded stochastically: their noise is larger than that of rounding to nearest", stochastic))

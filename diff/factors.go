@@ -91,10 +91,15 @@ const negligible = 0x1p-44
 
 // twin returns the module of a head that shares the values of the embedding m:
 // its A is the embedding's Bᵀ, its B the embedding's Aᵀ, as PEFT's
-// ensure_weight_tying makes them, so that merging keeps the two tied.
-func twin(m *adapter.Module, path string) *adapter.Module {
+// ensure_weight_tying makes them, so that merging keeps the two tied. Another
+// embedding has the same factors.
+func twin(m *adapter.Module, path string, embeds bool) *adapter.Module {
 	t := *m
-	t.Path, t.Kind = path, adapter.Linear
+	t.Path = path
+	if embeds {
+		return &t
+	}
+	t.Kind = adapter.Linear
 	t.A, t.B = transposed(m.B), transposed(m.A)
 	return &t
 }

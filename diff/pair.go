@@ -25,8 +25,7 @@ type Pair struct {
 	names       *namer
 	common      []match
 	joined      [2]map[string]bool // tensors of base and tuned that are matched by their names in memory
-	twin        string             // path of a head that shares the values of an embedding and is not stored, or ""
-	shared      string             // tensor of that embedding
+	twins       []adapter.Alias    // parameters that share the values of tensors and are not stored
 }
 
 // A match is a tensor that both checkpoints have, or a parameter of the model
@@ -53,9 +52,9 @@ func (p *Pair) unchanged() error {
 }
 
 // NewPair matches two checkpoints. What lies in other tensors in memory, and
-// so in an adapter, is matched as it lies there. A head that only the tuned one
-// stores is matched with the base's embedding if the base ties them; one that
-// is equal to the tuned embedding counts as tied still.
+// so in an adapter, is matched as it lies there. A head, or another parameter,
+// that only the tuned one stores is matched with the base's embedding if the
+// base ties them; one that is equal to the tuned embedding counts as tied still.
 func NewPair(base, tuned *checkpoint.Checkpoint, rules names.Rules) (*Pair, error) {
 	p := &Pair{base: base, tuned: tuned}
 	var err error
@@ -73,7 +72,11 @@ func NewPair(base, tuned *checkpoint.Checkpoint, rules names.Rules) (*Pair, erro
 	if err := p.join(rules); err != nil {
 		return nil, err
 	}
-	embedding, head := p.tied()
+	for _, a := range adapter.Aliases(p.model) {
+		if !a.Stored {
+			p.twins = append(p.twins, a)
+		}
+	}
 	for _, name := range tuned.Names() {
 		if p.joined[1][name] {
 			continue
@@ -81,11 +84,12 @@ func NewPair(base, tuned *checkpoint.Checkpoint, rules names.Rules) (*Pair, erro
 		m := match{name: name, why: p.names.unknown[name]}
 		m.tunedShard, m.tuned, _ = tuned.Lookup(name)
 		source := name
-		if _, _, ok := base.Lookup(name); !ok && name == head {
-			if p.sameBytes(head, embedding) {
+		if i := slices.IndexFunc(p.twins, func(a adapter.Alias) bool { return a.Name == name }); i >= 0 {
+			if p.sameBytes(name, p.twins[i].Of) {
 				continue
 			}
-			source, p.twin = embedding, ""
+			source = p.twins[i].Of
+			p.twins = slices.Delete(p.twins, i, i+1)
 		}
 		var ok bool
 		if m.baseShard, m.base, ok = base.Lookup(source); ok {
@@ -116,28 +120,6 @@ func refuseQuantized(c *checkpoint.Checkpoint) error {
 		return &rule.Unsupported{File: c.Dir(), What: fmt.Sprintf("a delta of weights quantized by %q", q.Method), Hint: "dequantize the checkpoint first"}
 	}
 	return nil
-}
-
-// tied returns the embedding of the base and the head that shares its values
-// without being stored, as tensor names; "" without such a pair.
-func (p *Pair) tied() (embedding, head string) {
-	if tied, present := p.model.TieWordEmbeddings(); present && !tied {
-		return "", ""
-	}
-	for _, name := range p.base.Names() {
-		path, isWeight := strings.CutSuffix(name, ".weight")
-		switch {
-		case isWeight && (adapter.IsHead(path) || name == adapter.HeadOf(p.model.Architectures())):
-			return "", ""
-		case isWeight && adapter.IsEmbedding(path) && (embedding == "" || len(name) < len(embedding)):
-			embedding = name
-		}
-	}
-	if head = adapter.HeadOf(p.model.Architectures()); embedding == "" || head == "" {
-		return "", ""
-	}
-	p.shared, p.twin = embedding, strings.TrimSuffix(head, ".weight")
-	return embedding, head
 }
 
 // role tells what a tensor is to an adapter.

@@ -579,9 +579,17 @@ def bare(model):
 
 
 def tied(model):
-    """Parameters that share the values of others where the config ties them."""
-    pairs, names = model._tied_weights_keys, set(model.state_dict())
-    return {k: v for k, v in sorted(pairs.items()) if k in names and v in names} if isinstance(pairs, dict) else {}
+    """Parameters that share the values of others where the configs tie them, those of the models within included."""
+    own, names = model._tied_weights_keys, set(model.state_dict())
+    for m in model.modules():
+        if isinstance(m, PreTrainedModel):
+            m.config.tie_word_embeddings = True
+    pairs = dict(own) if isinstance(own, dict) else {}
+    try:
+        pairs = {k: v for k, v in model.get_expanded_tied_weights_keys(all_submodels=True).items() if k in pairs or numberless([k]) == [k]} | pairs
+    except (AttributeError, ValueError, TypeError):
+        pass  # what the class says of itself is all there is
+    return {k: v for k, v in sorted(pairs.items()) if k in names and v in names}
 
 
 def numberless(paths):

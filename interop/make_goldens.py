@@ -69,8 +69,17 @@ def gpt2():
     return T.GPT2LMHeadModel(T.GPT2Config(n_embd=6, n_layer=1, n_head=2, n_inner=5, vocab_size=13, n_positions=4, bos_token_id=0, eos_token_id=0))
 
 
-def bert():
-    return T.BertForSequenceClassification(T.BertConfig(hidden_size=6, intermediate_size=5, num_hidden_layers=1, num_attention_heads=2, vocab_size=11,
+def bart():
+    return T.BartForConditionalGeneration(T.BartConfig(d_model=4, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1, decoder_attention_heads=1, encoder_ffn_dim=3,
+                                                       decoder_ffn_dim=3, vocab_size=11, max_position_embeddings=4))
+
+
+def mamba():
+    return T.MambaForCausalLM(T.MambaConfig(hidden_size=4, num_hidden_layers=1, state_size=2, vocab_size=11, tie_word_embeddings=True, pad_token_id=0, bos_token_id=0, eos_token_id=0))
+
+
+def bert(cls=T.BertForSequenceClassification):
+    return cls(T.BertConfig(hidden_size=6, intermediate_size=5, num_hidden_layers=1, num_attention_heads=2, vocab_size=11,
                                                         max_position_embeddings=4, num_labels=3))
 
 
@@ -561,14 +570,22 @@ def save_embedding_layers_resized(c):
 
 def untied(c):
     """What the adapter computes on a tied base: each side with its own delta,
-    which PEFT merges right only where the two do not share their storage."""
-    state = load_file(f"{c.base}/model.safetensors")
-    config = T.LlamaConfig.from_pretrained(c.base)
+    which PEFT merges right only where they do not share their storage."""
+    tied = c.load()
+    state = {k: v.clone() for k, v in tied.state_dict().items()}
+    config = type(tied.config).from_dict(tied.config.to_dict())
     config.tie_word_embeddings = False
-    m = T.LlamaForCausalLM(config).double()
-    m.load_state_dict({**{k: v.double() for k, v in state.items()}, "lm_head.weight": state["model.embed_tokens.weight"].double()})
+    m = type(tied)(config).double()
+    m.load_state_dict(state)
     pm = PeftModel.from_pretrained(m, f"{c.dir}/adapter", autocast_adapter_dtype=False)
     return pm.merge_and_unload().state_dict()
+
+
+def store_head(c):
+    """A base that stores the head although it is tied, as old versions did."""
+    path = f"{c.base}/model.safetensors"
+    base = load_file(path)
+    save_file({**base, "lm_head.weight": base["model.embed_tokens.weight"].clone()}, path, {"format": "pt"})
 
 
 @case
@@ -619,6 +636,84 @@ def ensure_weight_tying_saved(c):
     c.adapter(lambda: llama(tie=True), target_modules=["q_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True)
     exact = {k: v for k, v in c.merged().items() if k != "lm_head.weight"}
     c.expect(exact, config={"tie_word_embeddings": True})
+
+
+@case
+def ensure_weight_tying_stored(c):
+    c.adapter(lambda: llama(tie=True), target_modules=["embed_tokens", "q_proj"], ensure_weight_tying=True)
+    store_head(c)
+    exact = untied(c)
+    exact["lm_head.weight"] = exact["model.embed_tokens.weight"]
+    c.expect(exact, config={"tie_word_embeddings": True})
+
+
+@case
+def trainable_tokens_tied_stored(c):
+    c.adapter(lambda: llama(tie=True), target_modules=["q_proj"], trainable_token_indices=[3, 4])
+    store_head(c)
+    c.expect_peft(tied=True)
+
+
+@case
+def tied_encoder_decoder_head(c):
+    """Without the tie, encoder and decoder need embeddings of their own."""
+    c.adapter(bart, target_modules=["lm_head", "q_proj"])
+    c.expect(untied(c), config={"tie_word_embeddings": False})
+
+
+@case
+def tied_encoder_decoder_embedding(c):
+    c.adapter(bart, target_modules=["encoder.embed_tokens", "decoder.embed_tokens"])
+    c.expect(untied(c), config={"tie_word_embeddings": False})
+
+
+@case
+def tied_bias_of_head(c):
+    """The bias of BERT's decoder is tied as well."""
+    c.adapter(lambda: bert(T.BertForMaskedLM), target_modules=["cls.predictions.decoder"])
+    c.expect(untied(c), config={"tie_word_embeddings": False})
+
+
+@case
+def tied_bias_all(c):
+    """The adapter holds both names of the one bias, with equal values."""
+    c.adapter(lambda: bert(T.BertForMaskedLM), target_modules=["query"], bias="all")
+    tied = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+    c.expect({k: v for k, v in c.merged().items() if k not in tied}, config={"tie_word_embeddings": True})
+
+
+@case
+def tied_bias_all_untied(c):
+    """The bias changes alike under both names, the embedding alone."""
+    c.adapter(lambda: bert(T.BertForMaskedLM), target_modules=["word_embeddings"], bias="all")
+    c.expect(untied(c), config={"tie_word_embeddings": False})
+
+
+@case
+def tied_bias_resized(c):
+    """PEFT saves the bias of BERT's decoder by one of its two names."""
+    c.adapter(lambda: bert(T.BertForMaskedLM), resize=14, target_modules=["query"])
+    tied = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+    c.expect({k: v for k, v in c.merged(vocab=14).items() if k not in tied}, config={"vocab_size": 14, "tie_word_embeddings": True})
+
+
+@case
+def tied_encoder_decoder_resized(c):
+    c.adapter(bart, resize=14, target_modules=["q_proj"])
+    c.refuse("unsupported", "no adapter holds the new rows of final_logits_bias")
+
+
+@case
+def tied_embedding_of_another_name_resized(c):
+    c.adapter(mamba, resize=14, target_modules=["x_proj"])
+    c.expect({k: v for k, v in c.merged(vocab=14).items() if k != "lm_head.weight"}, config={"vocab_size": 14, "tie_word_embeddings": True})
+
+
+@case
+def tied_embedding_of_another_name(c):
+    """Mamba's embedding is called backbone.embeddings."""
+    c.adapter(mamba, target_modules=["embeddings", "x_proj"])
+    c.expect(untied(c), config={"tie_word_embeddings": False})
 
 
 # ---- names of training states and of old versions

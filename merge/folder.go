@@ -78,7 +78,8 @@ func (p *Plan) configEdits() map[string]strictjson.Value {
 	for _, name := range p.targets.names {
 		t := p.targets.byName[name]
 		_, old, ok := p.base.Lookup(name)
-		if t.replace == nil || !ok || !adapter.IsEmbedding(name[:max(0, len(name)-len(".weight"))]) {
+		path := name[:max(0, len(name)-len(".weight"))]
+		if t.replace == nil || !ok || !adapter.IsEmbedding(path) && !adapter.OfVocabulary(p.targets.base, name) {
 			continue
 		}
 		if rows := t.replace.Value.Shape[0]; rows != old.Shape[0] {

@@ -18,10 +18,16 @@ func (ts *targets) missing(w *Weighted, missing []adapter.Missing) (heads int, e
 	var first *adapter.Missing
 	more := 0
 	for i, m := range missing {
+		added := false
+		if m.What == "replacement" {
+			if added, err = ts.addNew(w, m); err != nil {
+				return heads, err
+			}
+		}
 		switch {
-		case m.What == "module" && ts.addTiedHead(w, m):
+		case added:
+		case m.What == "module" && ts.addTied(w, m):
 			heads++
-		case m.What == "replacement" && ts.addNew(w, m):
 		case first == nil:
 			first = &missing[i]
 		default:
@@ -34,28 +40,28 @@ func (ts *targets) missing(w *Weighted, missing []adapter.Missing) (heads int, e
 	return heads, ts.notFound(w, *first, more)
 }
 
-// addTiedHead applies a module for a head that the base does not store to a
-// copy of the embedding it is tied to.
-func (ts *targets) addTiedHead(w *Weighted, m adapter.Missing) bool {
-	pair, ok := ts.pair()
-	if !ok || pair.Stored || m.Tensor != pair.Head {
+// addTied applies a module for a head, or another parameter that the base does
+// not store, to a copy of the tensor it is tied to.
+func (ts *targets) addTied(w *Weighted, m adapter.Missing) bool {
+	alias, ok := ts.alias(m.Tensor)
+	if !ok {
 		return false
 	}
 	for _, module := range w.Modules {
 		if module.Name() != m.Name {
 			continue
 		}
-		u, err := module.Fit(w.Adapter, ts.base, pair.Embedding)
-		if err != nil {
+		u, err := module.Fit(w.Adapter, ts.base, alias.Of)
+		if err != nil || module.Bias != nil {
 			return false
 		}
 		if w.zero(module) {
 			return true
 		}
-		t := ts.at(pair.Head)
-		t.source = pair.Embedding
+		t := ts.at(alias.Name)
+		t.source = alias.Of
 		for _, p := range u.Pieces {
-			p.Tensor = pair.Head
+			p.Tensor = alias.Name
 			t.updates = append(t.updates, weightedPiece{w, u, p})
 		}
 		return true
@@ -65,20 +71,18 @@ func (ts *targets) addTiedHead(w *Weighted, m adapter.Missing) bool {
 
 // addNew adds a replacement tensor that the base lacks: a head that was tied,
 // or with AddMissing any tensor.
-func (ts *targets) addNew(w *Weighted, m adapter.Missing) bool {
-	pair, tied := ts.pair()
-	isHead := tied && !pair.Stored && m.Tensor == pair.Head
-	if !isHead && !ts.options.AddMissing {
-		return false
+func (ts *targets) addNew(w *Weighted, m adapter.Missing) (added bool, err error) {
+	if _, tied := ts.alias(m.Tensor); !tied && !ts.options.AddMissing {
+		return false, nil
 	}
 	for _, r := range w.Replacements {
-		if r.Name == m.Tensor && w.Weight == 1 {
-			t := ts.at(r.Name)
-			t.source, t.replace = "", &replacement{w, r}
-			return true
+		if r.Name == m.Tensor {
+			err := ts.addReplacement(w, r)
+			ts.at(r.Name).source = ""
+			return err == nil, err
 		}
 	}
-	return false
+	return false, nil
 }
 
 // notFound is the error for one part, with the three nearest names, and how

@@ -71,8 +71,7 @@ type targets struct {
 	summary []AdapterReport
 	notes   []string
 	untie   bool
-	tied    *adapter.Tied // nil until asked for
-	hasTied bool
+	tied    []adapter.Alias // nil until asked for
 	used    map[string]bool // patterns of Options.Skip that matched
 }
 

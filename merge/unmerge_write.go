@@ -84,7 +84,9 @@ func (u *Unmerge) writeFile(ctx context.Context, out string) error {
 	if err := f.Preallocate(u.files[0].size); err != nil {
 		return err
 	}
-	if err := u.restore(ctx, &writer{progress: u.progress}, f.Handle(), u.files[0]); err != nil {
+	w := &writer{progress: u.progress}
+	defer w.close()
+	if err := u.restore(ctx, w, f.Handle(), u.files[0]); err != nil {
 		return publish.Explain(err, filepath.Dir(out), u.files[0].size)
 	}
 	if err := u.checkMerged(ctx); err != nil {
@@ -132,6 +134,7 @@ func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 	}
 	defer d.Abort()
 	w := &writer{progress: u.progress}
+	defer w.close()
 	for _, f := range u.files {
 		if err := u.writeShard(ctx, d, w, f); err != nil {
 			return publish.Explain(err, filepath.Dir(out), -1)

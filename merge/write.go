@@ -128,6 +128,7 @@ func (p *Plan) writeFile(ctx context.Context, out string, r *Report, rec *record
 		return err
 	}
 	w := &writer{progress: p.progress}
+	defer w.close()
 	stats, err := p.recordFile(rec, 0, w, func() (map[*change]Stats, error) { return w.file(ctx, f.Handle(), plan.segments) })
 	if err != nil {
 		return publish.Explain(err, filepath.Dir(out), plan.size)
@@ -219,6 +220,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 	}
 	defer d.Abort()
 	w := &writer{progress: p.progress}
+	defer w.close()
 	for i, f := range p.files {
 		if f.clone != "" {
 			cloned, err := p.copyShard(ctx, d, f)

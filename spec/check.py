@@ -430,7 +430,7 @@ def pattern(c, field, default, name):
     for k, v in (c.get(field) or {}).items():
         if re.match(rf"(.*\.)?({k})$", name):
             return v
-    return default
+    return (c.get(field) or {}).get(name, default)
 
 
 def narrowed(c, path):
@@ -448,7 +448,7 @@ def narrowed(c, path):
 def older_alphas(c, name):
     """Alphas to PEFT 0.14 and before it, AD048."""
     ranks, alphas = c.get("rank_pattern") or {}, c.get("alpha_pattern") or {}
-    first = lambda keys: next((k for k in keys if compiles(k) and re.match(rf".*\.{k}$", name)), None)
+    first = lambda keys: next((k for k in keys if compiles(k) and re.match(rf".*\.{k}$", name)), name)
     default = 8 if c.get("lora_alpha") is None else c["lora_alpha"]
     return {alphas.get(first(alphas), default), alphas.get(first([*ranks, *alphas]), default)}
 
@@ -611,7 +611,7 @@ class Adapter:
     def token(self, path, name):
         t = self.c.get("trainable_token_indices")
         if isinstance(t, dict):
-            t = next((v for k, v in t.items() if ends(path, [k])), None)
+            t = next((v for k, v in t.items() if ends(path, [k])), next((v for k, v in t.items() if path.endswith(k)), None))
         if t is None or len(self.shape(name)) != 2 or len(t) != self.shape(name)[0]:
             raise Broken("AD046")
 
@@ -634,7 +634,7 @@ class Adapter:
                 f.warn("AD048")
         for field, rule in (("rank_pattern", "AD032"), ("alpha_pattern", "AD034")):
             for k in c.get(field) or {}:
-                if compiles(k) and not any(re.match(rf"(.*\.)?({k})$", p) for p in self.modules):
+                if compiles(k) and k not in self.modules and not any(re.match(rf"(.*\.)?({k})$", p) for p in self.modules):
                     f.warn(rule)
         saved = c.get("modules_to_save") or []
         has = lambda s: any(f".{s}." in f".{p}." for p, _ in self.others)

@@ -43,7 +43,7 @@ func fingerprint(base *checkpoint.Checkpoint, workers int) string {
 	digests := make([][sha256.Size]byte, len(names))
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range max(workers, 1) {
+	for range max(min(workers, len(names)), 1) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(names)); i = next.Add(1) - 1 {
 				shard, t, _ := base.Lookup(names[i])

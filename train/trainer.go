@@ -27,7 +27,6 @@ type Trainer struct {
 	steps    int // of the whole run
 	step     int // done
 	tokens   int64
-	spread   []stretch
 }
 
 // New prepares a run on samples, and on held-out samples if there are any.
@@ -47,11 +46,11 @@ func New(base *checkpoint.Checkpoint, samples, held Source, o Options) (*Trainer
 	if t.o.MaxLen = min(o.MaxLen, room); t.o.MaxLen < 2 {
 		return nil, fmt.Errorf("the base's context of %d tokens has no room for text", d.Context)
 	}
-	if t.samples, t.cut, err = fit(samples, t.o.MaxLen); err != nil {
+	if t.samples, t.cut, err = fit(samples, t.o.MaxLen, d.Vocab); err != nil {
 		return nil, err
 	}
 	if held != nil {
-		if t.held, _, err = fit(held, t.o.MaxLen); err != nil {
+		if t.held, _, err = fit(held, t.o.MaxLen, d.Vocab); err != nil {
 			return nil, fmt.Errorf("held-out data: %w", err)
 		}
 	}
@@ -69,11 +68,8 @@ func New(base *checkpoint.Checkpoint, samples, held Source, o Options) (*Trainer
 		return nil, err
 	}
 	t.identity = identify(t)
-	t.spread = t.stretches()
-	for _, s := range t.spread {
-		t.steps += s.steps
-	}
-	return t, nil
+	t.steps, err = t.allSteps()
+	return t, err
 }
 
 // Cut says what was done to the samples.
@@ -115,12 +111,13 @@ var ErrDiverged = errors.New("training diverged")
 // the state is saved and the run can be resumed. A step is done whole or not
 // at all.
 func (t *Trainer) Run(ctx context.Context, h Hooks) error {
-	for _, s := range t.spread {
-		if t.step >= s.first+s.steps {
+	for epoch, first := 0, 0; t.step < t.steps; epoch++ {
+		s := stretch{epoch, first, min(t.stepsOf(epoch), t.steps-first)}
+		if first += s.steps; t.step >= first {
 			continue
 		}
 		groups := t.microBatches(s.epoch)
-		for t.step < s.first+s.steps {
+		for t.step < first {
 			if err := ctx.Err(); err != nil {
 				return errors.Join(t.save(h), context.Cause(ctx))
 			}

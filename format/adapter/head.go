@@ -40,7 +40,8 @@ func HeadOf(architectures []string) string {
 	tied := names.Tied(architectures)
 	for _, name := range slices.Sorted(maps.Keys(tied)) {
 		path, isWeight := strings.CutSuffix(name, ".weight")
-		if isWeight && !IsEmbedding(path) && IsEmbedding(strings.TrimSuffix(tied[name], ".weight")) {
+		embeds := func(path string) bool { return IsEmbedding(path) || names.Embeds(architectures, path) }
+		if isWeight && !embeds(path) && embeds(strings.TrimSuffix(tied[name], ".weight")) {
 			return name
 		}
 	}

@@ -241,7 +241,7 @@ func (r *resolver) replacement(rep Replacement) error {
 		return nil
 	}
 	found, shape := p.Tensor, p.Shape
-	if !slices.Equal(shape, rep.Value.Shape) && !(p.whole() && resized(found, shape, rep.Value.Shape)) {
+	if !slices.Equal(shape, rep.Value.Shape) && !(p.whole() && r.resized(found, shape, rep.Value.Shape)) {
 		return r.misfit(rep.Value.Name, p.Name, rep.Value.Shape, shape)
 	}
 	if !p.whole() {
@@ -255,9 +255,12 @@ func (r *resolver) replacement(rep Replacement) error {
 
 // resized reports whether a tensor is an input embedding or head whose
 // vocabulary was changed for the training.
-func resized(name string, base, found []int) bool {
+func (r *resolver) resized(name string, base, found []int) bool {
+	if len(base) != 2 || len(found) != 2 || base[1] != found[1] {
+		return false
+	}
 	path := strings.TrimSuffix(name, ".weight")
-	return len(base) == 2 && len(found) == 2 && base[1] == found[1] && (IsEmbedding(path) || IsHead(path))
+	return IsEmbedding(path) || IsHead(path) || OfVocabulary(r.base, name)
 }
 
 func (r *resolver) tokens(t TokenRows) error {

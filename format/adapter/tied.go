@@ -1,6 +1,12 @@
 package adapter
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/loratool/loratool/format/adapter/names"
+)
 
 // A Tied is an input embedding and the head that shares its values.
 type Tied struct {
@@ -31,6 +37,11 @@ func FindTied(base Base) (Tied, bool) {
 			p.Head, p.Stored = name, true
 		}
 	}
+	if of := names.Tied(base.Architectures())[head]; of != "" {
+		if _, _, ok := base.Shape(of); ok {
+			p.Embedding = of // whatever its name is
+		}
+	}
 	if p.Embedding == "" || p.Stored && !present {
 		return p, false
 	}
@@ -38,4 +49,48 @@ func FindTied(base Base) (Tied, bool) {
 		p.Head = head
 	}
 	return p, p.Head != ""
+}
+
+// OfVocabulary reports whether a tensor is the input embedding that the class
+// of the model is known to tie.
+func OfVocabulary(base Base, name string) bool {
+	architectures := base.Architectures()
+	return names.Tied(architectures)[HeadOf(architectures)] == name
+}
+
+// An Alias is a parameter of the model that shares the values of a tensor of
+// the base.
+type Alias struct {
+	Name   string // of the parameter
+	Of     string // the tensor
+	Stored bool   // the base stores the parameter as well
+}
+
+// alwaysTied are the model types that tie what is not stored whatever their
+// config says.
+var alwaysTied = map[string]bool{"t5": true, "mt5": true, "umt5": true, "longt5": true, "udop": true, "pop2piano": true}
+
+// Aliases lists what the model ties, in the order of the names: the head, and
+// what else the class of the model is known to tie, such as the embeddings of
+// encoder and decoder and the bias of a head.
+func Aliases(base Base) (list []Alias) {
+	tied, present := base.TieWordEmbeddings()
+	if present && !tied && !alwaysTied[base.ModelType()] {
+		return nil
+	}
+	pairs := map[string]string{}
+	maps.Copy(pairs, names.Tied(base.Architectures()))
+	if p, ok := FindTied(base); ok {
+		pairs[p.Head] = p.Embedding
+	}
+	for _, name := range slices.Sorted(maps.Keys(pairs)) {
+		of := pairs[name]
+		shape, _, stored := base.Shape(name)
+		source, _, ok := base.Shape(of)
+		if !ok || stored && (!present || !tied || !slices.Equal(shape, source)) {
+			continue
+		}
+		list = append(list, Alias{name, of, stored})
+	}
+	return list
 }

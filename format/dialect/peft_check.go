@@ -185,7 +185,7 @@ func (l *linter) modules() {
 			continue
 		}
 		for _, key := range p.keys {
-			if key.re != nil && !l.anyName(key.re.MatchString) {
+			if key.re != nil && !l.anyName(key.matches) {
 				l.warn(p.id, 0, "%s has a key %q that matches no module", p.field, key.key)
 			}
 		}
@@ -292,7 +292,7 @@ func (l *linter) targets() {
 	case v.Kind == strictjson.String && strings.EqualFold(v.Text, "all-linear"), v.Kind == strictjson.Null:
 		return
 	case v.Kind == strictjson.String:
-		re, err := regexp.Compile(`^(?:` + v.Text + `)$`)
+		re, err := compilePython(v.Text)
 		if l.expression("target_modules", v.Text, err); err != nil {
 			return
 		}

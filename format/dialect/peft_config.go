@@ -358,15 +358,19 @@ func readBias(c *peftConfig, v strictjson.Value) error {
 // modules whose parameters are adapted.
 func readTargets(c *peftConfig, v strictjson.Value) error {
 	if v.Kind == strictjson.String {
-		c.modulePattern, _ = regexp.Compile(`^(?:` + v.Text + `)$`)
+		c.modulePattern, _ = compilePython(v.Text)
 		return nil
 	}
 	return list(func(c *peftConfig) *[]string { return &c.modules })(c, v)
 }
 
 // isTargetModule matches target_modules as PEFT does: a pattern on the whole
-// path, or whole components at the end of it.
+// path, or whole components at the end of it, but for what other fields take
+// from them.
 func (c *peftConfig) isTargetModule(path string) bool {
+	if c.narrow.drops(path, slices.Contains(c.modules, path)) != "" {
+		return false
+	}
 	if c.modulePattern != nil {
 		return c.modulePattern.MatchString(path)
 	}

@@ -233,6 +233,9 @@ func (c *peftConfig) contradiction(a *adapter.Adapter, id rule.ID, tensor, what 
 // tokenRows attaches trained rows to their indices, which only the config has.
 func (c *peftConfig) tokenRows(a *adapter.Adapter, path string, rows adapter.Tensor) error {
 	i := slices.IndexFunc(c.tokens, func(t tokenIndices) bool { return t.names(path) })
+	if i < 0 { // PEFT compares ends without regard to components
+		i = slices.IndexFunc(c.tokens, func(t tokenIndices) bool { return strings.HasSuffix(path, t.module) })
+	}
 	if i < 0 {
 		return fault(a, "AD046", rows.Name, "trained token rows, but trainable_token_indices does not name %q", path)
 	}

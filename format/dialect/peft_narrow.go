@@ -51,7 +51,7 @@ var firstNumber = regexp.MustCompile(`^.*?\.[^.]*\.(\d+)\.`)
 
 func readExcluded(c *peftConfig, v strictjson.Value) error {
 	if v.Kind == strictjson.String {
-		if re, err := regexp.Compile(`^(?:` + v.Text + `)$`); err == nil { // else a pattern of Python's
+		if re, err := compilePython(v.Text); err == nil { // else a pattern of Python's
 			c.narrow.excluded = re.MatchString
 		}
 		return nil
@@ -94,7 +94,11 @@ func readLayersPattern(c *peftConfig, v strictjson.Value) error {
 		if n == "" {
 			continue
 		}
-		re, err := regexp.Compile(`^.*?\.` + n + `\.(\d+)\.`)
+		re2, err := fromPython(n)
+		if err != nil {
+			return nil // a pattern of Python's: no layer is judged
+		}
+		re, err := regexp.Compile(`^.*?\.` + re2 + `\.(\d+)\.`)
 		if err != nil {
 			return nil // a pattern of Python's: no layer is judged
 		}

@@ -30,8 +30,10 @@ func olderKeys(ps patterns) (keys []olderKey) {
 		k := olderKey{patternValue: p}
 		if l, ok := p.re.(literal); ok {
 			k.re = ofLiteral{l}
-		} else if re, err := regexp.Compile(`^(?:.*\.` + p.key + `$)`); err == nil && p.re != nil {
-			k.re = re // p.re was within the limits, and this is smaller
+		} else if re2, err := fromPython(p.key); err == nil && p.re != nil { // p.re was within the limits, and this is smaller
+			if re, err := regexp.Compile(`^(?:.*\.` + re2 + `$)`); err == nil {
+				k.re = re
+			}
 		}
 		keys = append(keys, k)
 	}
@@ -42,6 +44,11 @@ func olderKeys(ps patterns) (keys []olderKey) {
 func first(keys []olderKey, name string) (olderKey, bool) {
 	for _, k := range keys {
 		if k.re != nil && k.re.MatchString(name) {
+			return k, true
+		}
+	}
+	for _, k := range keys {
+		if k.key == name {
 			return k, true
 		}
 	}

@@ -26,6 +26,11 @@ type patternValue struct {
 
 type matcher interface{ MatchString(name string) bool }
 
+// matches reports whether the key can be that of a name.
+func (p patternValue) matches(name string) bool {
+	return p.key == name || p.re != nil && p.re.MatchString(name)
+}
+
 // A literal is a key of letters, digits, _, - and dots, the usual one. It is
 // compared as it stands; a dot matches any character.
 type literal string
@@ -39,6 +44,7 @@ func isLiteral(key string) bool {
 // MatchString tells whether the key is the end of a name, from a dot on, or
 // all of it.
 func (l literal) MatchString(name string) bool {
+	name = strings.TrimSuffix(name, "\n") // Python's $ matches before it
 	for i := len(l) - 1; i >= 0; i-- {
 		r, n := utf8.DecodeLastRuneInString(name)
 		if n == 0 || r != rune(l[i]) && (l[i] != '.' || r == '\n') {
@@ -85,7 +91,11 @@ func (c *peftConfig) compile(key string) (matcher, error) {
 	if isLiteral(key) {
 		return literal(key), nil
 	}
-	expression := `^(?:(.*\.)?(` + key + `)$)`
+	re2, err := fromPython(key)
+	if err != nil {
+		return nil, err
+	}
+	expression := `^(?:(.*\.)?(` + re2 + `)$)`
 	tree, err := syntax.Parse(expression, syntax.Perl)
 	if err != nil {
 		return nil, err
@@ -141,7 +151,15 @@ func (ps patterns) lookup(name string, otherwise float64) (float64, error) {
 		if p.re == nil {
 			return 0, fmt.Errorf("%w: %q: %v", errNotRE2, p.key, p.badness)
 		}
+		if _, plain := p.re.(literal); !plain && differs(p.key, name) {
+			return 0, fmt.Errorf("%w: %q for the name %q", errNotRE2, p.key, name)
+		}
 		if p.re.MatchString(name) {
+			return p.value, nil
+		}
+	}
+	for _, p := range ps { // in PEFT a name that no key matches is its own key
+		if p.key == name {
 			return p.value, nil
 		}
 	}

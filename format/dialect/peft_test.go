@@ -261,6 +261,34 @@ func ExampleOpenPEFT() {
 	// Output: layers.0.q_proj true 2 2
 }
 
+// TestTokenRowsByEnd has an embedding that a key names from the middle of a
+// component on, which PEFT takes, beside one that it names in full.
+func TestTokenRowsByEnd(t *testing.T) {
+	f, err := OpenPEFT(folder(t, `{"peft_type":"LORA","trainable_token_indices":{"embeddings":[4],"m.embeddings":[7]}}`,
+		tensor("m.embeddings.token_adapter.trainable_tokens_delta", 1, 1, 3), tensor("position_embeddings.token_adapter.trainable_tokens_delta", 1, 1, 3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if len(f.Tokens) != 2 || f.Tokens[1].Path != "position_embeddings" || f.Tokens[1].Indices[0] != 4 {
+		t.Errorf("rows %+v", f.Tokens)
+	}
+}
+
+// TestExcludedTarget has a layer that exclude_modules takes from the targets
+// and target_parameters adapts: its patterns match the parameter's name.
+func TestExcludedTarget(t *testing.T) {
+	f, err := OpenPEFT(folder(t, `{"peft_type":"LORA","r":1,"target_modules":["q","k"],"exclude_modules":"q","target_parameters":["q.weight"],"rank_pattern":{"^q":9},"alpha_pattern":{"q.weight":3}}`,
+		tensor("q.lora_A.weight", 1, 1, 3), tensor("q.lora_B.weight", 1, 2, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if m := f.Modules[0]; m.Name() != "q.weight" || m.Alpha != 3 {
+		t.Errorf("module %s of alpha %g", m.Name(), m.Alpha)
+	}
+}
+
 // TestTargetParameters tells layers from modules whose parameters are adapted,
 // where target_parameters name parameters alone, twice over.
 func TestTargetParameters(t *testing.T) {

@@ -178,7 +178,7 @@ func (w *configWriter) patternsUsed() bool {
 		return true
 	}
 	return !slices.ContainsFunc(keys, func(p patternValue) bool {
-		return p.re == nil || !slices.ContainsFunc(w.a.Modules, func(m *adapter.Module) bool { return slices.ContainsFunc(names(m), p.re.MatchString) })
+		return p.re == nil || !slices.ContainsFunc(w.a.Modules, func(m *adapter.Module) bool { return slices.ContainsFunc(names(m), p.matches) })
 	})
 }
 

@@ -140,6 +140,12 @@ func (f *File) Bytes(t Tensor) []byte {
 	return f.data.Data[start+t.Begin : start+t.End : start+t.End]
 }
 
+// Release says that bytes [from, to) of a tensor will hardly be read again.
+func (f *File) Release(t Tensor, from, to int64) {
+	start := f.header.DataStart() + t.Begin
+	f.data.Release(start+from, start+to)
+}
+
 // Mapped returns all bytes of the file, a view as that of Bytes.
 func (f *File) Mapped() []byte { return f.data.Data }
 

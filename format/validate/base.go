@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/loratool/loratool/format/adapter"
@@ -106,6 +107,9 @@ func parts(a *adapter.Adapter) []*adapter.Adapter {
 func (c *collector) missing(a *adapter.Adapter, m adapter.Missing, view adapter.View) {
 	if tied, _ := view.TieWordEmbeddings(); tied && adapter.IsHead(strings.TrimSuffix(m.Tensor, ".weight")) {
 		return // the base stores it as its embedding: AD029
+	}
+	if slices.ContainsFunc(adapter.Aliases(view), func(x adapter.Alias) bool { return x.Name == m.Tensor }) {
+		return // it is tied to a tensor of the base
 	}
 	e := &rule.Error{File: a.Source, Tensor: m.Name, Rule: "AD028", Err: fmt.Errorf("the base has no tensor %q for this %s", m.Tensor, m.What)}
 	if m.What == "replacement" { // a head that the task added: the merge asks what to do

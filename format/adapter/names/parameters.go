@@ -57,17 +57,26 @@ func (m *Map) Embedding(path string) (is, known bool) {
 
 // Tied returns the parameters that share the values of others in a model of
 // this class if its config ties them, and these others.
-func Tied(architectures []string) map[string]string {
+func Tied(architectures []string) map[string]string { return classOf(architectures).Tied }
+
+// Embeds reports whether the module at a path in memory is an embedding of a
+// model of this class.
+func Embeds(architectures []string, path string) bool {
+	return slices.Contains(classOf(architectures).Embeddings, numberless(path))
+}
+
+// classOf returns the first class that is known.
+func classOf(architectures []string) (c class) {
 	t, err := load()
 	if err != nil {
-		return nil
+		return c
 	}
 	for _, a := range architectures {
 		if c, ok := t.Classes[a]; ok {
-			return c.Tied
+			return c
 		}
 	}
-	return nil
+	return c
 }
 
 // built reports whether the modules of a class are known.
