@@ -104,7 +104,8 @@ var below = map[string][]string{
 	"train": {
 		"train/internal/backend", "train/internal/backend/cpu", "train/internal/backend/cuda", "train/internal/data",
 		"train/internal/model", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
-		"format/dtype", "format/rule", "internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+		"format/dtype", "format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson",
+		"internal/text",
 	},
 	"train/internal/model": {
 		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",

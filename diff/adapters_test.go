@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/loratool/loratool/diff"
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 )
@@ -85,6 +88,31 @@ func TestCompareAdaptersParts(t *testing.T) {
 	zero, err := diff.CompareAdapters(context.Background(), one(x), one(moduleOf("x", make([]float64, 8), numbers(r, 8), 2)), false)
 	if err != nil || zero.Cosine != 0 || zero.Modules[0].AnglesIn != nil {
 		t.Errorf("a zero delta: %+v, %v", zero, err)
+	}
+}
+
+// TestCompareOdd compares adapters whose modules share a name, and refuses
+// those whose deltas only a base tells, or nobody.
+func TestCompareOdd(t *testing.T) {
+	for name, want := range map[string]string{
+		"experts-nested": "", "initialised-by-pissa": "", "experts-nested-ranks": "order only the base knows",
+		"legacy-fused-layers": "enable_lora", "conv2d-grouped": "grouped convolution",
+	} {
+		f, err := dialect.OpenPEFT(filepath.Join("..", "testdata", "peft-0.21.2", name, "adapter"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		r, err := diff.CompareAdapters(context.Background(), f.Adapter, f.Adapter, false)
+		switch {
+		case want != "" && (!errors.Is(err, rule.ErrUnsupported) || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want %q", name, err, want)
+		case want == "" && (err != nil || len(r.Modules) != len(f.Modules) || math.Abs(r.Cosine-1) > 1e-12 || len(r.Swap) != 0):
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		if r, err := diff.CompareAdapters(context.Background(), f.Adapter, f.Adapter, true); err != nil || len(r.Swap) != 0 {
+			t.Errorf("%s, shapes: %+v, %v", name, r, err)
+		}
 	}
 }
 

@@ -117,7 +117,7 @@ func (t *Trainer) Resume(path string) error {
 	if s.Step < 0 || s.Step > t.steps || s.Steps != t.steps {
 		return fmt.Errorf("%s: step %d of %d, this run has %d", path, s.Step, s.Steps, t.steps)
 	}
-	if err := t.restore(f); err != nil {
+	if err := guarded(func() error { return t.restore(f) }); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	t.step, t.tokens = s.Step, s.Tokens

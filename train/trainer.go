@@ -61,15 +61,23 @@ func New(base *checkpoint.Checkpoint, samples, held Source, o Options) (*Trainer
 	if t.m, err = model.Open(device, d, weights{base}); err != nil {
 		return nil, err
 	}
-	if err := prepare(t.m, &t.o); err != nil {
+	if err := guarded(t.prepare); err != nil {
 		return nil, err
 	}
-	if t.opt, err = newAdamW(t.m, &t.o.Optimizer); err != nil {
-		return nil, err
-	}
-	t.identity = identify(t)
 	t.steps, err = t.allSteps()
 	return t, err
+}
+
+// prepare makes what is trained, and reads the base to identify it.
+func (t *Trainer) prepare() (err error) {
+	if err := prepare(t.m, &t.o); err != nil {
+		return err
+	}
+	if t.opt, err = newAdamW(t.m, &t.o.Optimizer); err != nil {
+		return err
+	}
+	t.identity = identify(t)
+	return nil
 }
 
 // Cut says what was done to the samples.
@@ -197,7 +205,8 @@ func (t *Trainer) gradients(groups [][]int) (total model.Loss, err error) {
 	}
 	for i, b := range list {
 		key := backend.Key{Seed: t.o.Seed, Step: uint32(t.step*t.o.Accumulate + i)}
-		l, err := t.m.Step(b, 1/float32(learned), float32(t.o.Smoothing), key)
+		var l model.Loss
+		err := guarded(func() (err error) { l, err = t.m.Step(b, 1/float32(learned), float32(t.o.Smoothing), key); return err })
 		if err != nil {
 			return total, err
 		}
@@ -229,7 +238,7 @@ func (t *Trainer) Evaluate() (float64, error) {
 	var sum float64
 	count := 0
 	for from := 0; from < len(t.held); from += t.o.Batch {
-		l, err := t.m.Evaluate(data.NewBatch(t.held[from:min(from+t.o.Batch, len(t.held))]...))
+		l, err := evaluate(t.m, data.NewBatch(t.held[from:min(from+t.o.Batch, len(t.held))]...))
 		if err != nil {
 			return 0, err
 		}

@@ -99,6 +99,10 @@ func runTrain(ctx context.Context, o trainOptions, stdout, stderr io.Writer) err
 	if !t.Done() {
 		done, all := t.Steps()
 		fmt.Fprintf(stderr, "loratool: stopped after step %d of %d; %s goes on with --resume\n", done, all, text.Quote(o.state()))
+		if o.json {
+			r.Output, r.State, r.Steps = "", o.state(), done
+			return printJSON(stdout, r)
+		}
 		return nil
 	}
 	notes := func(a *adapter.Adapter) (map[string]string, error) { return bound(ctx, a, base, binding.Options{}) }

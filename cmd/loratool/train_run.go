@@ -115,7 +115,7 @@ func (o *trainOptions) run(ctx context.Context, t *train.Trainer, stderr io.Writ
 	line := progress.New(stderr, mode)
 	defer line.Done()
 	line.Start("train")
-	r := &trainReport{Output: o.output, Method: o.Method, State: o.state(), started: time.Now()}
+	r := &trainReport{Output: o.output, Method: o.Method, started: time.Now()}
 	saved := 0
 	err = t.Run(ctx, train.Hooks{
 		Event: func(e train.Event) error {

@@ -222,3 +222,19 @@ func ExampleApply() {
 	fmt.Println(r.Folded, "folded,", r.Padded, "padded, scaling", r.Scaling, "error", r.Error)
 	// Output: 1 folded, 1 padded, scaling 2 error 0
 }
+
+// TestNotFinite: what cannot be measured is not proven.
+func TestNotFinite(t *testing.T) {
+	for _, x := range []float64{math.NaN(), math.Inf(1)} {
+		m := module("l.0.q", dtype.F32, 4, 8, 6, 5)
+		b := m.B.Float64s()
+		b[3] = x
+		m.B = adapter.NewTensor(dtype.F32, m.B.Shape, b)
+		f := write(t, &adapter.Adapter{Modules: []*adapter.Module{m, module("l.1.q", dtype.F32, 2, 7, 6, 5)}})
+		_, err := normalize.Apply(context.Background(), filepath.Join(t.TempDir(), "out"), f, profile(t, "sglang"), normalize.Options{})
+		var e *rule.Error
+		if !errors.As(err, &e) || e.Rule != "AD017" {
+			t.Errorf("%v: %v", x, err)
+		}
+	}
+}
