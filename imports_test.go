@@ -104,17 +104,19 @@ var below = map[string][]string{
 	"train": {
 		"train/internal/backend", "train/internal/backend/cpu", "train/internal/backend/cuda", "train/internal/data",
 		"train/internal/model", "format/dialect", "format/adapter", "format/checkpoint", "format/safetensors",
-		"format/dtype", "format/rule", "internal/linalg", "internal/publish", "internal/strictjson", "internal/text",
+		"format/dtype", "format/rule", "internal/linalg", "internal/mmap", "internal/publish", "internal/strictjson",
+		"internal/text",
 	},
 	"train/internal/model": {
 		"train/internal/backend", "train/internal/data", "format/dtype", "format/rule", "internal/strictjson",
 		"internal/text",
 	},
 	"train/corpus": {
-		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "internal/strictjson",
+		"train/internal/chat", "train/internal/data", "train/internal/tokenizer", "format/rule", "format/safetensors",
+		"internal/strictjson",
 	},
 	"train/internal/tokenizer": {
-		"format/rule", "internal/strictjson",
+		"format/rule", "format/safetensors", "internal/strictjson",
 	},
 	"train/internal/chat": {
 		"format/rule", "internal/strictjson",
@@ -137,7 +139,7 @@ var below = map[string][]string{
 	},
 	"format/normalize": {
 		"format/validate", "format/dialect", "format/adapter", "format/checkpoint", "format/dtype", "format/note",
-		"format/rule", "format/binding",
+		"format/rule", "format/binding", "internal/mmap",
 	},
 	"format/validate": {
 		"format/binding", "format/dialect", "format/adapter", "format/checkpoint", "format/note", "format/safetensors",

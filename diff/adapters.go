@@ -2,6 +2,7 @@ package diff
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/linalg"
 	"github.com/loratool/loratool/internal/lowrank"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // An AdaptersReport compares the deltas of two adapters, from their factors.
@@ -48,40 +50,36 @@ type ModulePair struct {
 
 // CompareAdapters compares two adapters module by module; with shapesOnly, it
 // looks at ranks, shapes and dtypes alone.
-func CompareAdapters(a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, error) {
+func CompareAdapters(ctx context.Context, a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, error) {
 	r := &AdaptersReport{}
-	byName := map[string]*adapter.Module{}
-	for _, m := range b.Modules {
-		byName[m.Name()] = m
-	}
-	var inner, squareA, squareB float64
-	seen := map[string]bool{}
-	for _, ma := range a.Modules {
-		name := ma.Name()
-		seen[name] = true
-		mb := byName[name]
-		if mb == nil {
-			r.OnlyA = append(r.OnlyA, name)
-			continue
+	for _, x := range []*adapter.Adapter{a, b} {
+		if err := deltasKnown(x); err != nil && !shapesOnly {
+			return nil, err
 		}
-		r.Swap = append(r.Swap, swappable(ma, mb)...)
+	}
+	var both []twins
+	both, r.OnlyA, r.OnlyB = pairModules(a, b)
+	var inner, squareA, squareB float64
+	for _, m := range both {
+		r.Swap = append(r.Swap, swappable(m.a, m.b)...)
 		if shapesOnly {
 			continue
 		}
-		p, dot, err := comparePair(ma, mb)
-		if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		var p ModulePair
+		var dot float64
+		var err error
+		fault := mmap.Guard(func() { p, dot, err = comparePair(m.a, m.b) })
+		if err = cmp.Or(err, fault); err != nil {
 			return nil, err
 		}
-		if ma.Magnitude != nil || mb.Magnitude != nil {
+		if m.a.Magnitude != nil || m.b.Magnitude != nil {
 			r.note("DoRA magnitudes are not compared, only the low-rank deltas")
 		}
 		inner, squareA, squareB = inner+dot, squareA+float64(p.NormA*p.NormA), squareB+float64(p.NormB*p.NormB)
 		r.Modules = append(r.Modules, p)
-	}
-	for _, m := range b.Modules {
-		if !seen[m.Name()] {
-			r.OnlyB = append(r.OnlyB, m.Name())
-		}
 	}
 	for _, list := range [][]string{r.OnlyA, r.OnlyB} {
 		for _, name := range list {
@@ -92,10 +90,61 @@ func CompareAdapters(a, b *adapter.Adapter, shapesOnly bool) (*AdaptersReport, e
 		r.note("modules to save are not compared")
 		r.Swap = append(r.Swap, "modules to save cannot be exchanged at run time")
 	}
+	for _, read := range []*adapter.Adapter{a, b} {
+		if err := read.Unchanged(); err != nil {
+			return nil, err
+		}
+	}
 	slices.SortFunc(r.Modules, func(x, y ModulePair) int { return compareNames(x.Module, y.Module) })
 	r.NormA, r.NormB, r.Cosine = math.Sqrt(squareA), math.Sqrt(squareB), cosine(inner, squareA, squareB)
 	r.Distance = ratio(max(0, squareA+squareB-2*inner), squareA)
 	return r, nil
+}
+
+// deltasKnown refuses an adapter whose file does not tell what its deltas are:
+// among those that cannot be merged are some whose factors do not fit.
+func deltasKnown(a *adapter.Adapter) error {
+	for _, m := range a.Modules {
+		if err := a.Mergeable(); err != nil && m.B.Elements() != m.B.Shape[0]*m.A.Shape[0] {
+			return err
+		}
+		if m.Scales != nil {
+			return &rule.Unsupported{File: a.Source, Hint: "--shape compares what the files tell",
+				What: fmt.Sprintf("module %q with parameters of several ranks or alphas, %q, whose order only the base knows", m.Path, m.Candidates)}
+		}
+	}
+	return nil
+}
+
+// twins are a module of two adapters.
+type twins struct{ a, b *adapter.Module }
+
+// pairModules pairs modules by name, and those that PEFT nests without names
+// by their depth too.
+func pairModules(a, b *adapter.Adapter) (both []twins, onlyA, onlyB []string) {
+	type key struct {
+		name  string
+		depth int
+	}
+	inB, paired := map[key]*adapter.Module{}, map[key]bool{}
+	for _, m := range b.Modules {
+		inB[key{m.Name(), m.Depth}] = m
+	}
+	for _, m := range a.Modules {
+		k := key{m.Name(), m.Depth}
+		if inB[k] == nil {
+			onlyA = append(onlyA, m.Name())
+			continue
+		}
+		paired[k] = true
+		both = append(both, twins{m, inB[k]})
+	}
+	for _, m := range b.Modules {
+		if !paired[key{m.Name(), m.Depth}] {
+			onlyB = append(onlyB, m.Name())
+		}
+	}
+	return both, onlyA, onlyB
 }
 
 func (r *AdaptersReport) note(s string) {

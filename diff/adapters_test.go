@@ -1,14 +1,18 @@
 package diff_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/loratool/loratool/diff"
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/format/rule"
 )
@@ -36,7 +40,7 @@ func TestCompareAdapters(t *testing.T) {
 	for i, v := range b {
 		twice[i] = -2 * v
 	}
-	got, err := diff.CompareAdapters(one(moduleOf("x", b, a, 3)), one(moduleOf("x", twice, a, 3)), false)
+	got, err := diff.CompareAdapters(context.Background(), one(moduleOf("x", b, a, 3)), one(moduleOf("x", twice, a, 3)), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +53,7 @@ func TestCompareAdapters(t *testing.T) {
 	}
 	// Two planes of four dimensions with one common direction, at 30° else.
 	s, c := math.Sin(math.Pi/6), math.Cos(math.Pi/6)
-	got, err = diff.CompareAdapters(one(moduleOf("x", []float64{1, 0, 0, 1}, []float64{1, 0, 0, 0, 0, 1, 0, 0}, 2)),
+	got, err = diff.CompareAdapters(context.Background(), one(moduleOf("x", []float64{1, 0, 0, 1}, []float64{1, 0, 0, 0, 0, 1, 0, 0}, 2)),
 		one(moduleOf("x", []float64{1, 0, 0, 5}, []float64{1, 0, 0, 0, 0, c, s, 0}, 2)), false)
 	if err != nil {
 		t.Fatal(err)
@@ -64,33 +68,58 @@ func TestCompareAdaptersParts(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	x, y := moduleOf("x", numbers(r, 8), numbers(r, 8), 2), moduleOf("y", numbers(r, 8), numbers(r, 8), 2)
 	z := moduleOf("x", numbers(r, 4), numbers(r, 4), 1)
-	got, err := diff.CompareAdapters(one(x), one(z, y), false)
+	got, err := diff.CompareAdapters(context.Background(), one(x), one(z, y), false)
 	if err != nil || len(got.OnlyB) != 1 || got.OnlyB[0] != "y" || len(got.Swap) != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if same, err := diff.CompareAdapters(one(x), one(x), true); err != nil || len(same.Swap) != 0 {
+	if same, err := diff.CompareAdapters(context.Background(), one(x), one(x), true); err != nil || len(same.Swap) != 0 {
 		t.Errorf("an adapter and itself: %v, %v", same.Swap, err)
 	}
-	if _, err := diff.CompareAdapters(one(x), one(moduleOf("x", numbers(r, 10), numbers(r, 8), 2)), false); err == nil {
+	if _, err := diff.CompareAdapters(context.Background(), one(x), one(moduleOf("x", numbers(r, 10), numbers(r, 8), 2)), false); err == nil {
 		t.Error("adapters of other sizes are compared")
 	}
 	broken := numbers(r, 8)
 	broken[3] = math.NaN()
-	if _, err := diff.CompareAdapters(one(x), one(moduleOf("x", broken, numbers(r, 8), 2)), false); err == nil {
+	if _, err := diff.CompareAdapters(context.Background(), one(x), one(moduleOf("x", broken, numbers(r, 8), 2)), false); err == nil {
 		t.Error("NaN is compared")
 	} else if e, ok := errors.AsType[*rule.Error](err); !ok || e.Rule != "AD017" {
 		t.Errorf("error %v, want AD017", err)
 	}
-	zero, err := diff.CompareAdapters(one(x), one(moduleOf("x", make([]float64, 8), numbers(r, 8), 2)), false)
+	zero, err := diff.CompareAdapters(context.Background(), one(x), one(moduleOf("x", make([]float64, 8), numbers(r, 8), 2)), false)
 	if err != nil || zero.Cosine != 0 || zero.Modules[0].AnglesIn != nil {
 		t.Errorf("a zero delta: %+v, %v", zero, err)
+	}
+}
+
+// TestCompareOdd compares adapters whose modules share a name, and refuses
+// those whose deltas only a base tells, or nobody.
+func TestCompareOdd(t *testing.T) {
+	for name, want := range map[string]string{
+		"experts-nested": "", "initialised-by-pissa": "", "experts-nested-ranks": "order only the base knows",
+		"legacy-fused-layers": "enable_lora", "conv2d-grouped": "grouped convolution",
+	} {
+		f, err := dialect.OpenPEFT(filepath.Join("..", "testdata", "peft-0.21.2", name, "adapter"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		r, err := diff.CompareAdapters(context.Background(), f.Adapter, f.Adapter, false)
+		switch {
+		case want != "" && (!errors.Is(err, rule.ErrUnsupported) || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want %q", name, err, want)
+		case want == "" && (err != nil || len(r.Modules) != len(f.Modules) || math.Abs(r.Cosine-1) > 1e-12 || len(r.Swap) != 0):
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		if r, err := diff.CompareAdapters(context.Background(), f.Adapter, f.Adapter, true); err != nil || len(r.Swap) != 0 {
+			t.Errorf("%s, shapes: %+v, %v", name, r, err)
+		}
 	}
 }
 
 func ExampleCompareAdapters() {
 	x := one(moduleOf("q_proj", []float64{1, 0}, []float64{3, 4}, 1))
 	y := one(moduleOf("q_proj", []float64{1, 1}, []float64{3, 4}, 1))
-	r, err := diff.CompareAdapters(x, y, false)
+	r, err := diff.CompareAdapters(context.Background(), x, y, false)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -72,6 +72,9 @@ func CompareBases(ctx context.Context, a, b *checkpoint.Checkpoint, o CompareOpt
 			found[index[j]], err = p.compare(j)
 			return err
 		})
+		if err == nil {
+			err = p.pair.unchanged()
+		}
 		if err != nil {
 			return nil, err
 		}

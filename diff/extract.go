@@ -199,10 +199,8 @@ func (p *ExtractPlan) Run(ctx context.Context) (*Extraction, error) {
 	if err := p.each(ctx, p.extract); err != nil {
 		return nil, err
 	}
-	for _, c := range []*checkpoint.Checkpoint{p.pair.base, p.pair.tuned} {
-		if err := c.Unchanged(); err != nil {
-			return nil, err
-		}
+	if err := p.pair.unchanged(); err != nil {
+		return nil, err
 	}
 	return p.assemble()
 }

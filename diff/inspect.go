@@ -2,6 +2,7 @@ package diff
 
 import (
 	"cmp"
+	"context"
 	"runtime"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/loratool/loratool/format/adapter"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // A MeasuredModule is a module with its measure.
@@ -18,7 +20,7 @@ type MeasuredModule struct {
 }
 
 // MeasureAdapter measures every module, on all processors.
-func MeasureAdapter(a *adapter.Adapter, o Options) ([]MeasuredModule, error) {
+func MeasureAdapter(ctx context.Context, a *adapter.Adapter, o Options) ([]MeasuredModule, error) {
 	result := make([]MeasuredModule, len(a.Modules))
 	errs := make([]error, len(a.Modules))
 	var work sync.WaitGroup
@@ -27,17 +29,24 @@ func MeasureAdapter(a *adapter.Adapter, o Options) ([]MeasuredModule, error) {
 		work.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			measure, err := MeasureModule(m, o)
-			result[i], errs[i] = MeasuredModule{m, measure}, err
+			if ctx.Err() != nil {
+				return
+			}
+			result[i].Module = m
+			fault := mmap.Guard(func() { result[i].Measure, errs[i] = MeasureModule(m, o) })
+			errs[i] = cmp.Or(errs[i], fault)
 		})
 	}
 	work.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
 		}
 	}
-	return result, nil
+	return result, a.Unchanged()
 }
 
 // A Grid arranges modules by layer and place, for a picture.

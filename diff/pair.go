@@ -40,6 +40,17 @@ type match struct {
 	why         string   // not "" if it has no elements to compare
 }
 
+// unchanged refuses checkpoints that were written or replaced while they were
+// read.
+func (p *Pair) unchanged() error {
+	for _, c := range []*checkpoint.Checkpoint{p.base, p.tuned} {
+		if err := c.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // NewPair matches two checkpoints. What lies in other tensors in memory, and
 // so in an adapter, is matched as it lies there. A head, or another parameter,
 // that only the tuned one stores is matched with the base's embedding if the

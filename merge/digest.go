@@ -14,6 +14,7 @@ import (
 
 	"github.com/loratool/loratool/format/dialect"
 	"github.com/loratool/loratool/format/record"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/mmap"
 )
 
@@ -73,7 +74,7 @@ func adapterFiles(source string) (files []record.File, err error) {
 
 // fileDigest returns the name, size and SHA-256 of a file.
 func fileDigest(path string) (f record.File, err error) {
-	in, err := os.Open(path)
+	in, _, err := safetensors.OpenRegular(path)
 	if err != nil {
 		return f, err
 	}

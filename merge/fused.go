@@ -2,15 +2,14 @@ package merge
 
 import (
 	"math"
-	"math/bits"
 
 	"github.com/loratool/loratool/format/dtype"
 	"github.com/loratool/loratool/internal/linalg"
 )
 
 // fusedChunk is how many elements are summed in float32 before the sums go to
-// float64: 64 for each of the 16 lanes.
-const fusedChunk = 1024
+// float64: 128 for each of the 16 lanes.
+const fusedChunk = blockCols
 
 // A fused row adds, rounds and measures in one pass over the bytes.
 type fused struct {
@@ -36,11 +35,8 @@ func (c *computer[T]) fusedRow(out, source []byte, d []float32, e float32, row, 
 		f.lanes = dtype.Lanes{}
 		changed := c.change.in.AddRound32(dst, src, delta, e, doubtful, &f.lanes)
 		u.AddLanes(&f.lanes.W2, &f.lanes.Dot, &f.lanes.D2, changed)
-		for i, set := range doubtful {
-			for ; set != 0; set &= set - 1 {
-				j := 16*i + bits.TrailingZeros16(set)
-				c.settleFused(dst[2*j:2*j+2], src[2*j:2*j+2], float64(delta[j]), row, col+at+j, &u)
-			}
+		for j := range doubtful.all() {
+			c.settleFused(dst[2*j:2*j+2], src[2*j:2*j+2], float64(delta[j]), row, col+at+j, &u)
 		}
 	}
 	if !finite(u.W2 + u.Dot + u.D2) {

@@ -238,16 +238,18 @@ func (p *Plan) segment(out safetensors.Tensor) (segment, error) {
 	}
 	var in safetensors.Tensor
 	var source []byte
+	var from *origin
 	if t.replace != nil {
 		v := t.replace.Value
 		in, source = safetensors.Tensor{Name: v.Name, DType: v.DType, Shape: v.Shape}, v.Bytes
 	} else {
 		var shard int
 		shard, in, _ = p.base.Lookup(t.source)
-		source = p.base.Shards()[shard].File.Bytes(in)
+		from = &origin{p.base.Shards()[shard].File, in}
+		source = from.file.Bytes(in)
 	}
 	if len(t.updates)+len(t.biases)+len(t.rows) == 0 && in.DType == out.DType {
-		return segment{raw: source}, nil
+		return segment{raw: source, origin: from}, nil
 	}
 	if !in.DType.Float() || !out.DType.Float() {
 		return segment{}, &rule.Unsupported{What: fmt.Sprintf("tensor %q of dtype %v", out.Name, in.DType), Hint: "deltas are added to float tensors; dequantize the base first"}
@@ -259,7 +261,7 @@ func (p *Plan) segment(out safetensors.Tensor) (segment, error) {
 	if ch.adapted {
 		p.changes = append(p.changes, ch)
 	}
-	return segment{change: ch}, nil
+	return segment{change: ch, origin: from}, nil
 }
 
 // fillChange adds the terms, magnitude and rows of a target to its change.

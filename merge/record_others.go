@@ -2,8 +2,9 @@ package merge
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
+
+	"github.com/loratool/loratool/format/safetensors"
 )
 
 // maxOther bounds the files beside the weights that a record holds: what a
@@ -34,7 +35,7 @@ func (r *recorder) others() error {
 			if f.Bytes > maxOther {
 				return fmt.Errorf("%s: %d bytes are too many for a record", path, f.Bytes)
 			}
-			data, err := os.ReadFile(path)
+			data, err := safetensors.ReadRegular(path, maxOther)
 			if err != nil {
 				return err
 			}

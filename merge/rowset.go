@@ -32,9 +32,9 @@ func (s rowSet) addAll(n int) {
 // all visits the elements in order.
 func (s rowSet) all() iter.Seq[int] {
 	return func(yield func(int) bool) {
-		for i, set := range s {
-			for ; set != 0; set &= set - 1 {
-				if !yield(16*i + bits.TrailingZeros16(set)) {
+		for i := 0; i < len(s); i += 4 {
+			for set := s.four(i); set != 0; set &= set - 1 {
+				if !yield(16*i + bits.TrailingZeros64(set)) {
 					return
 				}
 			}

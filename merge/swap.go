@@ -21,6 +21,13 @@ func Swap(ctx context.Context, out string, u *Unmerge, with []Weighted, o Option
 	if err := u.Check(out); err != nil {
 		return nil, err
 	}
+	inputs := append(u.inputs(), sources(with)...)
+	if err := publish.Alias(out, inputs...); err != nil {
+		return nil, err
+	}
+	if err := checkRecord(o.Record, out, inputs); err != nil {
+		return nil, err
+	}
 	if err := publish.Require(filepath.Dir(filepath.Clean(out)), 2*needed); err != nil {
 		return nil, err
 	}

@@ -189,9 +189,10 @@ func (u *Unmerge) segment(t safetensors.Tensor) (segment, error) {
 	if !ok || !slices.Equal(m.Shape, t.Shape) || m.DType != u.targets.options.outDType(t.DType) {
 		return segment{}, u.record.Fault("RC011", t.Name, "it is not there, or has another shape or dtype")
 	}
-	source, check := u.merged.Bytes(shard, m), u.checker(shard, m)
+	from, check := &origin{u.merged.Shards()[shard].File, m}, u.checker(shard, m)
+	source := from.file.Bytes(m)
 	if len(target.updates)+len(target.biases)+len(target.rows) == 0 && m.DType == t.DType {
-		return segment{raw: source, check: check}, nil
+		return segment{raw: source, origin: from, check: check}, nil
 	}
 	ch := newChange(m, t, source)
 	if err := u.targets.options.fillChange(ch, target, t.Shape); err != nil {
@@ -201,7 +202,7 @@ func (u *Unmerge) segment(t safetensors.Tensor) (segment, error) {
 		return segment{}, err
 	}
 	u.changes = append(u.changes, ch)
-	return segment{change: ch}, nil
+	return segment{change: ch, origin: from}, nil
 }
 
 // checker compares bytes [from, to) of a merged tensor with the record; nil

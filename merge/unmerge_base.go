@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -96,13 +95,8 @@ func recordedFile(r *record.Reader, f record.File, merged *checkpoint.Checkpoint
 		}
 	} else {
 		path := filepath.Join(merged.Dir(), filepath.FromSlash(f.Name))
-		in, err := os.Open(path)
-		if err != nil {
+		if data, err = safetensors.ReadRegular(path, maxConfig); err != nil {
 			return nil, r.Fault("RC011", "", "file %q: %w", f.Name, err)
-		}
-		defer in.Close()
-		if data, err = io.ReadAll(io.LimitReader(in, maxConfig)); err != nil {
-			return nil, err
 		}
 	}
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {

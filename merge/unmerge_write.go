@@ -56,20 +56,7 @@ func (u *Unmerge) Write(ctx context.Context, out string) (*UnmergeReport, error)
 // Check refuses an output that is an input, exists, or does not fit on its
 // disk, as Write does first.
 func (u *Unmerge) Check(out string) error {
-	var inputs []string
-	if u.merged.Dir() != "" {
-		inputs = append(inputs, u.merged.Dir())
-	}
-	for _, s := range u.merged.Shards() {
-		inputs = append(inputs, s.File.Path())
-	}
-	for _, a := range u.adapters {
-		inputs = append(inputs, a.Source)
-	}
-	if u.record != nil {
-		inputs = append(inputs, u.record.Path())
-	}
-	if err := publish.Alias(out, inputs...); err != nil {
+	if err := publish.Alias(out, u.inputs()...); err != nil {
 		return err
 	}
 	var needed int64
@@ -77,6 +64,15 @@ func (u *Unmerge) Check(out string) error {
 		needed += f.size
 	}
 	return checkPlace(out, needed, u.options.Force)
+}
+
+// inputs returns the paths that an output must not touch.
+func (u *Unmerge) inputs() []string {
+	inputs := append(u.merged.Inputs(), sources(u.adapters)...)
+	if u.record != nil {
+		inputs = append(inputs, u.record.Path())
+	}
+	return inputs
 }
 
 func (u *Unmerge) writeFile(ctx context.Context, out string) error {
@@ -88,7 +84,9 @@ func (u *Unmerge) writeFile(ctx context.Context, out string) error {
 	if err := f.Preallocate(u.files[0].size); err != nil {
 		return err
 	}
-	if err := u.restore(ctx, &writer{progress: u.progress}, f.Handle(), u.files[0]); err != nil {
+	w := &writer{progress: u.progress}
+	defer w.close()
+	if err := u.restore(ctx, w, f.Handle(), u.files[0]); err != nil {
 		return publish.Explain(err, filepath.Dir(out), u.files[0].size)
 	}
 	if err := u.checkMerged(ctx); err != nil {
@@ -136,6 +134,7 @@ func (u *Unmerge) writeFolder(ctx context.Context, out string) error {
 	}
 	defer d.Abort()
 	w := &writer{progress: u.progress}
+	defer w.close()
 	for _, f := range u.files {
 		if err := u.writeShard(ctx, d, w, f); err != nil {
 			return publish.Explain(err, filepath.Dir(out), -1)

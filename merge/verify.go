@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -16,6 +14,7 @@ import (
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/checkpoint"
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/mmap"
 )
 
@@ -102,7 +101,21 @@ func Verify(ctx context.Context, base, merged *checkpoint.Checkpoint, adapters [
 	if err := v.run(ctx); err != nil {
 		return nil, err
 	}
+	if err := v.unchanged(); err != nil {
+		return nil, err
+	}
 	return v.report(), nil
+}
+
+// unchanged refuses inputs that were written or replaced meanwhile: a verdict
+// on them is one on no file that anybody has.
+func (v *verifier) unchanged() error {
+	for _, c := range []*checkpoint.Checkpoint{v.base, v.merged} {
+		if err := c.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return unchanged(v.adapters)
 }
 
 // convertedTo returns the dtype that a checkpoint's float tensors were
@@ -123,14 +136,9 @@ func verifySeed(merged *checkpoint.Checkpoint, o VerifyOptions) (*uint64, error)
 	if o.Seed != nil || merged.Dir() == "" {
 		return o.Seed, nil
 	}
-	f, err := os.Open(filepath.Join(merged.Dir(), SidecarName))
+	data, err := safetensors.ReadRegular(filepath.Join(merged.Dir(), SidecarName), 64<<20)
 	if err != nil {
 		return nil, nil // of another tool
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 64<<20))
-	if err != nil {
-		return nil, err
 	}
 	var s struct {
 		Seed *uint64 `json:"seed"`

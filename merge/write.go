@@ -59,20 +59,11 @@ func (p *Plan) checkBindings(ctx context.Context) error {
 // Check refuses an output that is an input, exists, or does not fit on its
 // disk, as Write does first.
 func (p *Plan) Check(out string) error {
-	var inputs []string
-	if p.base.Dir() != "" {
-		inputs = append(inputs, p.base.Dir())
-	}
-	for _, s := range p.base.Shards() {
-		inputs = append(inputs, s.File.Path())
-	}
-	for _, a := range p.adapters {
-		inputs = append(inputs, a.Source)
-	}
+	inputs := append(p.base.Inputs(), sources(p.adapters)...)
 	if err := publish.Alias(out, inputs...); err != nil {
 		return err
 	}
-	if err := p.checkRecord(out, inputs); err != nil {
+	if err := checkRecord(p.options.Record, out, inputs); err != nil {
 		return err
 	}
 	var needed int64
@@ -96,16 +87,23 @@ func checkPlace(out string, needed int64, force bool) error {
 	return publish.Require(parent, needed)
 }
 
+func sources(adapters []Weighted) (paths []string) {
+	for _, a := range adapters {
+		paths = append(paths, a.Source)
+	}
+	return paths
+}
+
 // checkRecord refuses a record that is an input, or that replacing the output
 // would remove.
-func (p *Plan) checkRecord(out string, inputs []string) error {
-	if p.options.Record == "" {
+func checkRecord(path, out string, inputs []string) error {
+	if path == "" {
 		return nil
 	}
-	if err := publish.Alias(p.options.Record, inputs...); err != nil {
+	if err := publish.Alias(path, inputs...); err != nil {
 		return err
 	}
-	record, err := filepath.Abs(p.options.Record)
+	record, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
@@ -114,7 +112,7 @@ func (p *Plan) checkRecord(out string, inputs []string) error {
 		return err
 	}
 	if rel, err := filepath.Rel(folder, record); err == nil && filepath.IsLocal(rel) {
-		return fmt.Errorf("record %q lies within the output %q: name a place beside it", p.options.Record, out)
+		return fmt.Errorf("record %q lies within the output %q: name a place beside it", path, out)
 	}
 	return nil
 }
@@ -130,6 +128,7 @@ func (p *Plan) writeFile(ctx context.Context, out string, r *Report, rec *record
 		return err
 	}
 	w := &writer{progress: p.progress}
+	defer w.close()
 	stats, err := p.recordFile(rec, 0, w, func() (map[*change]Stats, error) { return w.file(ctx, f.Handle(), plan.segments) })
 	if err != nil {
 		return publish.Explain(err, filepath.Dir(out), plan.size)
@@ -221,6 +220,7 @@ func (p *Plan) writeFolder(ctx context.Context, out string, r *Report, rec *reco
 	}
 	defer d.Abort()
 	w := &writer{progress: p.progress}
+	defer w.close()
 	for i, f := range p.files {
 		if f.clone != "" {
 			cloned, err := p.copyShard(ctx, d, f)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/mmap"
 )
 
@@ -20,9 +21,28 @@ type segment struct {
 	offset int64
 	size   int64
 	raw    []byte
+	origin *origin                    // nil, or where raw or what the change begins with lies
 	check  func(from, to int64) error // nil, or called before bytes [from, to) of raw are used
 	change *change
 	read   func(dst []byte, from int64) error // nil, or gives the bytes from an offset of the segment
+}
+
+// An origin is a tensor of a mapped file.
+type origin struct {
+	file   *safetensors.File
+	tensor safetensors.Tensor
+}
+
+// release lets go of what bytes [from, to) of the segment were made of.
+func (s *segment) release(from, to int64) {
+	if s.origin == nil {
+		return
+	}
+	if s.change != nil {
+		in, out := int64(s.change.from().Bits()), int64(s.change.to().Bits())
+		from, to = from*in/out, to*in/out
+	}
+	s.origin.file.Release(s.origin.tensor, from, to)
 }
 
 // An observer sees every chunk of a file: sides returns what is summed up while
@@ -47,7 +67,11 @@ type writer struct {
 	layouts64 layoutCache[float64]
 	progress  func(done int64)
 	observer  observer // of the file in work, or nil
+	buffers   bufferPool
 }
+
+// close frees what the writer keeps from file to file.
+func (w *writer) close() { w.buffers.close() }
 
 // file writes segments, which cover the file from its first byte, to an empty
 // file. It returns the statistics of each change.
@@ -64,12 +88,12 @@ func (w *writer) file(ctx context.Context, f *os.File, segments []segment) (map[
 	var workers sync.WaitGroup
 	for range min(2*runtime.GOMAXPROCS(0)+1, chunks) {
 		workers.Go(func() {
-			buffer, err := mmap.NewBuffer(chunkBytes)
+			buffer, err := w.buffers.get()
 			if err != nil {
 				cancel(err)
 				return
 			}
-			defer buffer.Close()
+			defer w.buffers.put(buffer)
 			k := newWorker(w, stop)
 			k.buffer = buffer.Data
 			for ctx.Err() == nil {
@@ -171,6 +195,7 @@ func (k *worker) chunk(out *output, segments []segment, i int) (parts []partStat
 			}
 			if err == nil {
 				k.made(int(to - start))
+				s.release(from-s.offset, to-s.offset)
 			}
 		}
 		k.made(math.MaxInt)

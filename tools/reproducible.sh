@@ -6,7 +6,11 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/elsewhere"
-git ls-files -z --cached --others --exclude-standard | xargs -0 -r cp --parents -t "$work/elsewhere"
+# A build reads files; git also lists removed ones, links to folders and
+# repositories inside.
+git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+  if [ -f "$file" ]; then printf '%s\0' "$file"; fi
+done | xargs -0 -r cp --parents -t "$work/elsewhere"
 build() {
   (cd "$1" && CGO_ENABLED=0 $GO build -trimpath -buildvcs=false -ldflags=-buildid= -o "$2" ./cmd/loratool)
 }

@@ -1,19 +1,27 @@
 package train
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"sync"
-	"sync/atomic"
 
 	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/internal/linalg"
+	"github.com/loratool/loratool/internal/mmap"
 	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/train/internal/model"
 )
 
 // weights gives a model the tensors of a checkpoint.
 type weights struct{ c *checkpoint.Checkpoint }
+
+// guarded calls do, which reads mapped files. One that was cut off meanwhile is
+// an error, not the end of the process.
+func guarded(do func() error) (err error) {
+	fault := mmap.Guard(func() { err = do() })
+	return cmp.Or(err, fault)
+}
 
 // Tensor returns a view of a tensor.
 func (w weights) Tensor(name string) (model.Stored, bool) {
@@ -41,17 +49,10 @@ func describe(base *checkpoint.Checkpoint) (*model.Desc, error) {
 func fingerprint(base *checkpoint.Checkpoint, workers int) string {
 	names := base.Names()
 	digests := make([][sha256.Size]byte, len(names))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range max(workers, 1) {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(names)); i = next.Add(1) - 1 {
-				shard, t, _ := base.Lookup(names[i])
-				digests[i] = sha256.Sum256(base.Bytes(shard, t))
-			}
-		})
-	}
-	wg.Wait()
+	linalg.Parallel(workers, len(names), func(i int) {
+		shard, t, _ := base.Lookup(names[i])
+		digests[i] = sha256.Sum256(base.Bytes(shard, t))
+	})
 	h := sha256.New()
 	for i, name := range names {
 		_, t, _ := base.Lookup(name)

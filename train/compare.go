@@ -36,11 +36,11 @@ func (t *Trainer) Compare(other *Model) (Agreement, error) {
 	for _, q := range t.samples[:min(probeSamples, len(t.samples))] {
 		n := min(len(q.Tokens), probeTokens)
 		b := data.NewBatch(data.Sequence{Tokens: q.Tokens[:n], Learn: q.Learn[:n]})
-		want, err := t.m.Logits(b)
+		want, err := logits(t.m, b)
 		if err != nil {
 			return a, err
 		}
-		got, err := other.m.Logits(b)
+		got, err := logits(other.m, b)
 		if err != nil {
 			return a, err
 		}

@@ -2,10 +2,9 @@ package train
 
 import (
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/loratool/loratool/format/checkpoint"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/strictjson"
 	"github.com/loratool/loratool/internal/text"
 	"github.com/loratool/loratool/train/internal/model"
@@ -34,12 +33,7 @@ const maxConfig = 8 << 20
 // EstimateConfig says what a run takes on a model of which there is a
 // config.json, in the dtype that it names.
 func EstimateConfig(path string, o Options) (*Estimate, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	data, err := safetensors.ReadRegular(path, maxConfig)
 	if err != nil {
 		return nil, err
 	}

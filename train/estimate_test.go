@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
 
@@ -52,6 +53,28 @@ func TestPaper(t *testing.T) {
 		}
 		if e.Memory() <= e.Weights || e.Weights != 2*e.Parameters {
 			t.Errorf("%s: memory %d, weights %d", c.name, e.Memory(), e.Weights)
+		}
+	}
+}
+
+// TestEstimateIsSmall checks that counting what a run takes takes little
+// itself: the factors of this one have 48 GB.
+func TestEstimateIsSmall(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(config, []byte(gpt3), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []Method{LoRA, AdapterH, PreLayer} {
+		o := Defaults()
+		o.Method, o.Rank, o.Bottleneck, o.Prefix = m, 2048, 2048, 1024
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := EstimateConfig(config, o); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
+			t.Errorf("method %s: %d bytes allocated for an estimate", m, n)
 		}
 	}
 }

@@ -54,8 +54,8 @@ func (m *Model) Generate(ctx context.Context, prompt []int32, o Sampling) (added
 		if err := context.Cause(ctx); err != nil {
 			return added, err
 		}
-		logits, err := s.Next(next...)
-		if err != nil {
+		var logits []float32
+		if err := guarded(func() (err error) { logits, err = s.Next(next...); return err }); err != nil {
 			return added, err
 		}
 		token, err := o.choose(logits, random)

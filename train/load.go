@@ -32,7 +32,7 @@ func Load(base *checkpoint.Checkpoint, a *dialect.File, workers int) (*Model, er
 		return nil, err
 	}
 	if a != nil {
-		if err := apply(m, a); err != nil {
+		if err := guarded(func() error { return apply(m, a) }); err != nil {
 			return nil, err
 		}
 	}
@@ -47,13 +47,23 @@ func (m *Model) Context() int { return m.m.Context }
 
 // Logits returns the logits after each token of a text, Vocab of them each.
 func (m *Model) Logits(tokens []int32) ([]float32, error) {
-	return m.m.Logits(data.NewBatch(data.Sequence{Tokens: tokens, Learn: make([]bool, len(tokens))}))
+	return logits(m.m, data.NewBatch(data.Sequence{Tokens: tokens, Learn: make([]bool, len(tokens))}))
+}
+
+func logits(m *model.Model, b *data.Batch) (values []float32, err error) {
+	err = guarded(func() error { values, err = m.Logits(b); return err })
+	return values, err
+}
+
+func evaluate(m *model.Model, b *data.Batch) (l model.Loss, err error) {
+	err = guarded(func() error { l, err = m.Evaluate(b); return err })
+	return l, err
 }
 
 // Loss returns the sum of the losses of the tokens of a sample that are
 // learned, and their number.
 func (m *Model) Loss(s Sequence) (sum float64, n int, err error) {
-	l, err := m.m.Evaluate(data.NewBatch(s))
+	l, err := evaluate(m.m, data.NewBatch(s))
 	return l.Sum, l.Count, err
 }
 
@@ -93,6 +103,10 @@ func apply(m *model.Model, a *dialect.File) error {
 // Begin sets the updates to those of an adapter with the same modules, rank
 // and scaling, from which the training goes on. Options.Init must say so.
 func (t *Trainer) Begin(a *dialect.File) error {
+	return guarded(func() error { return t.begin(a) })
+}
+
+func (t *Trainer) begin(a *dialect.File) error {
 	if t.o.Method != LoRA || t.o.Init != "adapter" {
 		return fmt.Errorf("method %s with init %s does not begin with an adapter", t.o.Method, t.o.Init)
 	}

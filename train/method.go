@@ -59,6 +59,9 @@ func (s *stream) tokens(n, vocab int) []int32 {
 // initDown gives the down projections of bottlenecks the values of a fresh
 // torch Linear; up projections stay 0, so that training begins at the base.
 func initDown(m *model.Model, seed uint64) {
+	if m.Hollow() {
+		return
+	}
 	for i, p := range m.Params() {
 		if strings.HasSuffix(p.Name, "down.weight") {
 			m.Backend().Write(p.Value, uniform(newStream(seed, streamInit, i), p.Value.Rows, p.Value.Cols))
@@ -150,12 +153,29 @@ func addUpdates(m *model.Model, o *Options) error {
 			}
 			continue
 		}
+		if m.Hollow() {
+			continue
+		}
 		m.SetFactors(u, uniform(newStream(o.Seed, streamInit, i), o.Rank, l.In), make([]float32, l.Out*o.Rank))
 		if o.DoRA {
-			if err := m.NormMagnitude(u); err != nil {
+			if err := startMagnitude(m, u); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// startMagnitude sets DoRA's magnitude to the norms of the rows of W. A row of
+// zeros has no direction to be scaled: its output would be 0/0.
+func startMagnitude(m *model.Model, u *model.LoRA) error {
+	if err := m.NormMagnitude(u); err != nil {
+		return err
+	}
+	norms := make([]float32, u.Magnitude.Cols)
+	m.Backend().Read(norms, u.Magnitude)
+	if i := slices.Index(norms, 0); i >= 0 {
+		return fmt.Errorf("module %s: row %d of the weight is zero, which DoRA cannot scale; leave the module out of the targets", text.Quote(u.Path), i+1)
 	}
 	return nil
 }

@@ -110,28 +110,8 @@ func (o *Options) Check() error {
 	if !slices.Contains(Methods, o.Method) {
 		return fmt.Errorf("method %q: one of %v", o.Method, Methods)
 	}
-	for _, c := range []struct {
-		name string
-		x    float64
-		min  float64
-	}{
-		{"rank", float64(o.Rank), 1}, {"batch", float64(o.Batch), 1}, {"accumulate", float64(o.Accumulate), 1},
-		{"max-len", float64(o.MaxLen), 2}, {"steps", float64(o.Steps), 0}, {"prefix", float64(o.Prefix), 0}, {"infix", float64(o.Infix), 0},
-		{"bottleneck", float64(o.Bottleneck), 1}, {"learning rate", o.LR, 0}, {"weight decay", o.WeightDecay, 0}, {"epochs", o.Epochs, 0},
-		{"clip", o.Clip, 0}, {"warmup", o.Warmup, 0}, {"warmup share", o.WarmupShare, 0}, {"epsilon", o.Eps, 0}, {"lora-plus", o.LoRAPlus, 0},
-		{"save-every", float64(o.SaveEvery), 0}, {"eval-every", float64(o.EvalEvery), 0}, {"stop-at", float64(o.StopAt), 0},
-	} {
-		if !(c.x >= c.min) || math.IsInf(c.x, 0) {
-			return fmt.Errorf("%s is %g, expected at least %g", c.name, c.x, c.min)
-		}
-	}
-	for _, c := range []struct {
-		name string
-		x    float64
-	}{{"dropout", o.Dropout}, {"label smoothing", o.Smoothing}, {"beta1", o.Beta1}, {"beta2", o.Beta2}} {
-		if !(c.x >= 0 && c.x < 1) {
-			return fmt.Errorf("%s is %g, expected a share below 1", c.name, c.x)
-		}
+	if err := o.checkRanges(); err != nil {
+		return err
 	}
 	switch {
 	case math.IsNaN(o.Alpha) || math.IsInf(o.Alpha, 0):
@@ -140,10 +120,51 @@ func (o *Options) Check() error {
 		return fmt.Errorf("DoRA with dropout is not supported")
 	case o.Init != "default" && o.Init != "pissa" && o.Init != "adapter":
 		return fmt.Errorf("init %q: default, pissa or adapter", o.Init)
+	case o.Init == "pissa" && o.Alpha <= 0:
+		return fmt.Errorf("alpha is %g, the init of PiSSA takes one above 0", o.Alpha)
 	case o.Init == "pissa" && o.DoRA:
 		return fmt.Errorf("DoRA with the init of PiSSA is not supported")
 	case o.Steps == 0 && o.Epochs == 0:
 		return fmt.Errorf("neither steps nor epochs to train")
 	}
 	return o.Schedule.check()
+}
+
+// Limits of options, so that products of some of them with sizes of a base fit
+// an int64.
+const (
+	maxCount = 1 << 24
+	maxSteps = 1 << 31
+)
+
+// checkRanges returns which number is out of its range.
+func (o *Options) checkRanges() error {
+	for _, c := range []struct {
+		name         string
+		x, low, most float64
+	}{
+		{"rank", float64(o.Rank), 1, maxCount}, {"batch", float64(o.Batch), 1, maxCount}, {"accumulate", float64(o.Accumulate), 1, maxSteps},
+		{"max-len", float64(o.MaxLen), 2, math.MaxInt}, {"steps", float64(o.Steps), 0, maxSteps}, {"prefix", float64(o.Prefix), 0, maxCount},
+		{"infix", float64(o.Infix), 0, maxCount}, {"bottleneck", float64(o.Bottleneck), 1, maxCount},
+		{"learning rate", o.LR, 0, math.MaxFloat64}, {"weight decay", o.WeightDecay, 0, math.MaxFloat64}, {"epochs", o.Epochs, 0, maxSteps},
+		{"clip", o.Clip, 0, math.MaxFloat64}, {"warmup", o.Warmup, 0, maxSteps}, {"warmup share", o.WarmupShare, 0, 1},
+		{"epsilon", o.Eps, 0, math.MaxFloat64}, {"lora-plus", o.LoRAPlus, 0, math.MaxFloat64},
+		{"save-every", float64(o.SaveEvery), 0, math.MaxInt}, {"eval-every", float64(o.EvalEvery), 0, math.MaxInt}, {"stop-at", float64(o.StopAt), 0, math.MaxInt},
+	} {
+		switch {
+		case !(c.x >= c.low):
+			return fmt.Errorf("%s is %g, expected at least %g", c.name, c.x, c.low)
+		case c.x > c.most:
+			return fmt.Errorf("%s is %g, expected at most %g", c.name, c.x, c.most)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		x    float64
+	}{{"dropout", o.Dropout}, {"label smoothing", o.Smoothing}, {"beta1", o.Beta1}, {"beta2", o.Beta2}} {
+		if !(c.x >= 0 && float32(c.x) < 1) { // what is computed with
+			return fmt.Errorf("%s is %g, expected a share below 1", c.name, c.x)
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/loratool/loratool/train/internal/backend"
@@ -77,21 +78,32 @@ func (t *Trainer) microBatches(epoch int) (groups [][]int) {
 // A stretch is the steps of one epoch.
 type stretch struct{ epoch, first, steps int }
 
-// stretches cuts the steps of the run into epochs.
-func (t *Trainer) stretches() (list []stretch) {
-	for epoch, first := 0, 0; ; epoch++ {
-		micro := len(t.microBatches(epoch))
-		n := (micro + t.o.Accumulate - 1) / t.o.Accumulate
-		switch left := t.o.Epochs - float64(epoch); {
-		case t.o.Steps > 0:
-			n = min(n, t.o.Steps-first)
-		case left < 1:
-			n = int(math.Ceil(left * float64(n)))
-		}
-		if n <= 0 {
-			return list
-		}
-		list = append(list, stretch{epoch, first, n})
-		first += n
+// stepsOf returns how many steps the whole of an epoch has.
+func (t *Trainer) stepsOf(epoch int) int {
+	micro := (t.samples.Len() + t.o.Batch - 1) / t.o.Batch
+	if t.o.Pack {
+		micro = len(t.microBatches(epoch))
 	}
+	return (micro + t.o.Accumulate - 1) / t.o.Accumulate
+}
+
+// allSteps returns how many steps the run has. Micro-batches are numbered in
+// 32 bits.
+func (t *Trainer) allSteps() (n int, err error) {
+	whole, part := math.Modf(t.o.Epochs)
+	switch {
+	case t.o.Steps > 0:
+		n = t.o.Steps
+	case t.o.Pack: // epochs differ
+		for epoch := range int(whole) {
+			n += t.stepsOf(epoch)
+		}
+		n += int(math.Ceil(part * float64(t.stepsOf(int(whole)))))
+	default:
+		n = int(whole)*t.stepsOf(0) + int(math.Ceil(part*float64(t.stepsOf(0))))
+	}
+	if n > maxSteps || n > math.MaxUint32/t.o.Accumulate {
+		return 0, fmt.Errorf("%d steps of %d batches are too many", n, t.o.Accumulate)
+	}
+	return n, nil
 }

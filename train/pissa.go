@@ -21,12 +21,14 @@ const (
 //	W + s·[B −B₀]·[A; A₀] = (W − s·B₀·A₀) + s·B·A
 //
 // and the outcome is an ordinary adapter of twice the rank for the same base.
+// Rows beyond the rank of W itself start as without PiSSA, A random and B zero:
+// with both zero they would have no gradient.
 func principal(m *model.Model, u *model.LoRA, o *Options) error {
 	l := u.Linear
-	a, b := make([]float32, u.A.Rows*l.In), make([]float32, l.Out*u.A.Rows)
 	if m.Hollow() {
 		return nil
 	}
+	a, b := make([]float32, u.A.Rows*l.In), make([]float32, l.Out*u.A.Rows)
 	w := linalg.InMemory(linalg.Dense(m.Values(l), l.Out, l.In))
 	k := linalg.NewKrylov(w, o.Rank+pissaMore, o.Workers, o.Seed, uint64(u.Site))
 	for range pissaBlocks {
@@ -36,10 +38,15 @@ func principal(m *model.Model, u *model.LoRA, o *Options) error {
 	}
 	left, right := k.Vectors(min(o.Rank, k.Size()))
 	s, r := o.scaling(), u.A.Rows
-	for i := range left.Rows {
+	random := newStream(o.Seed, streamInit, int(u.Site))
+	for i := range o.Rank {
 		theta := 0.0
-		for _, x := range right.Data[i*l.In:][:l.In] {
-			theta += float64(float64(x) * float64(x))
+		if i < left.Rows {
+			theta = squares(right.Data[i*l.In:][:l.In])
+		}
+		if !(theta > 0) {
+			copy(a[i*l.In:], uniform(random, 1, l.In))
+			continue
 		}
 		root := math.Sqrt(math.Sqrt(theta) / s)
 		for j, x := range right.Data[i*l.In:][:l.In] {
@@ -53,4 +60,11 @@ func principal(m *model.Model, u *model.LoRA, o *Options) error {
 	}
 	m.SetFactors(u, a, b)
 	return nil
+}
+
+func squares(x []float32) (sum float64) {
+	for _, v := range x {
+		sum += float64(float64(v) * float64(v))
+	}
+	return sum
 }

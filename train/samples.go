@@ -16,9 +16,9 @@ type Cut struct {
 	Dropped   int `json:"dropped,omitempty"`   // nothing to learn in them
 }
 
-// fit returns the samples as they are trained on: cut to at most max tokens,
-// those without anything to learn left out.
-func fit(s Source, most int) (data.Sequences, Cut, error) {
+// fit returns the samples as they are trained on: cut to at most most tokens,
+// those without anything to learn left out. Their tokens must be below vocab.
+func fit(s Source, most, vocab int) (data.Sequences, Cut, error) {
 	var kept data.Sequences
 	c := Cut{Samples: s.Len()}
 	for i := range s.Len() {
@@ -29,6 +29,11 @@ func fit(s Source, most int) (data.Sequences, Cut, error) {
 		if len(q.Tokens) > most {
 			c.Shortened++
 			q.Tokens, q.Learn = q.Tokens[:most], q.Learn[:most]
+		}
+		for _, id := range q.Tokens {
+			if id < 0 || int(id) >= vocab {
+				return nil, c, fmt.Errorf("sample %d has token %d, the base has a vocabulary of %d", i+1, id, vocab)
+			}
 		}
 		if q.Targets() == 0 {
 			c.Dropped++

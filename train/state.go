@@ -13,22 +13,26 @@ import (
 	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/publish"
 	"github.com/loratool/loratool/train/internal/backend"
+	"github.com/loratool/loratool/train/internal/model"
 )
 
 // stateKey is the entry of the header's metadata that describes a state.
 const stateKey = "loratool_training"
 
 // stateVersion changes when the same steps give other bits, such as by another
-// order of a sum: a state of before would not go on as it began.
-const stateVersion = 3
+// order of a sum: a state of before would not go on as it began. So it does when
+// a state says more.
+const stateVersion = 4
 
 // An identity says what a state belongs to: only a run of the same options,
-// base and samples goes on with the same bits.
+// base and samples goes on with the same bits. Of the base it has the weights
+// and how config.json has them used.
 type identity struct {
-	Version int     `json:"version"`
-	Options Options `json:"options"`
-	Base    string  `json:"base"`
-	Data    string  `json:"data"`
+	Version int         `json:"version"`
+	Options Options     `json:"options"`
+	Base    string      `json:"base"`
+	Decoder *model.Desc `json:"decoder"`
+	Data    string      `json:"data"`
 }
 
 // A stamp is what the metadata of a state holds.
@@ -42,7 +46,7 @@ type stamp struct {
 func identify(t *Trainer) identity {
 	o := t.o
 	o.Workers, o.StopAt, o.SaveEvery, o.EvalEvery = 0, 0, 0, 0 // these do not change the result
-	return identity{stateVersion, o, fingerprint(t.base, t.o.Workers), digest(t.samples)}
+	return identity{stateVersion, o, fingerprint(t.base, t.o.Workers), t.m.Desc, digest(t.samples)}
 }
 
 // parts returns the matrices of the state by name.
@@ -113,7 +117,7 @@ func (t *Trainer) Resume(path string) error {
 	if s.Step < 0 || s.Step > t.steps || s.Steps != t.steps {
 		return fmt.Errorf("%s: step %d of %d, this run has %d", path, s.Step, s.Steps, t.steps)
 	}
-	if err := t.restore(f); err != nil {
+	if err := guarded(func() error { return t.restore(f) }); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	t.step, t.tokens = s.Step, s.Tokens
@@ -128,6 +132,8 @@ func (i identity) matches(o identity) error {
 		return fmt.Errorf("it has version %d, expected %d", o.Version, i.Version)
 	case i.Base != o.Base:
 		return errors.New("it belongs to another base")
+	case !reflect.DeepEqual(i.Decoder, o.Decoder):
+		return errors.New("config.json of the base has changed since")
 	case i.Data != o.Data:
 		return errors.New("it was trained on other samples")
 	case !reflect.DeepEqual(i.Options, o.Options):

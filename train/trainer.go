@@ -27,7 +27,6 @@ type Trainer struct {
 	steps    int // of the whole run
 	step     int // done
 	tokens   int64
-	spread   []stretch
 }
 
 // New prepares a run on samples, and on held-out samples if there are any.
@@ -47,11 +46,11 @@ func New(base *checkpoint.Checkpoint, samples, held Source, o Options) (*Trainer
 	if t.o.MaxLen = min(o.MaxLen, room); t.o.MaxLen < 2 {
 		return nil, fmt.Errorf("the base's context of %d tokens has no room for text", d.Context)
 	}
-	if t.samples, t.cut, err = fit(samples, t.o.MaxLen); err != nil {
+	if t.samples, t.cut, err = fit(samples, t.o.MaxLen, d.Vocab); err != nil {
 		return nil, err
 	}
 	if held != nil {
-		if t.held, _, err = fit(held, t.o.MaxLen); err != nil {
+		if t.held, _, err = fit(held, t.o.MaxLen, d.Vocab); err != nil {
 			return nil, fmt.Errorf("held-out data: %w", err)
 		}
 	}
@@ -62,18 +61,23 @@ func New(base *checkpoint.Checkpoint, samples, held Source, o Options) (*Trainer
 	if t.m, err = model.Open(device, d, weights{base}); err != nil {
 		return nil, err
 	}
-	if err := prepare(t.m, &t.o); err != nil {
+	if err := guarded(t.prepare); err != nil {
 		return nil, err
+	}
+	t.steps, err = t.allSteps()
+	return t, err
+}
+
+// prepare makes what is trained, and reads the base to identify it.
+func (t *Trainer) prepare() (err error) {
+	if err := prepare(t.m, &t.o); err != nil {
+		return err
 	}
 	if t.opt, err = newAdamW(t.m, &t.o.Optimizer); err != nil {
-		return nil, err
+		return err
 	}
 	t.identity = identify(t)
-	t.spread = t.stretches()
-	for _, s := range t.spread {
-		t.steps += s.steps
-	}
-	return t, nil
+	return nil
 }
 
 // Cut says what was done to the samples.
@@ -115,12 +119,13 @@ var ErrDiverged = errors.New("training diverged")
 // the state is saved and the run can be resumed. A step is done whole or not
 // at all.
 func (t *Trainer) Run(ctx context.Context, h Hooks) error {
-	for _, s := range t.spread {
-		if t.step >= s.first+s.steps {
+	for epoch, first := 0, 0; t.step < t.steps; epoch++ {
+		s := stretch{epoch, first, min(t.stepsOf(epoch), t.steps-first)}
+		if first += s.steps; t.step >= first {
 			continue
 		}
 		groups := t.microBatches(s.epoch)
-		for t.step < s.first+s.steps {
+		for t.step < first {
 			if err := ctx.Err(); err != nil {
 				return errors.Join(t.save(h), context.Cause(ctx))
 			}
@@ -200,7 +205,8 @@ func (t *Trainer) gradients(groups [][]int) (total model.Loss, err error) {
 	}
 	for i, b := range list {
 		key := backend.Key{Seed: t.o.Seed, Step: uint32(t.step*t.o.Accumulate + i)}
-		l, err := t.m.Step(b, 1/float32(learned), float32(t.o.Smoothing), key)
+		var l model.Loss
+		err := guarded(func() (err error) { l, err = t.m.Step(b, 1/float32(learned), float32(t.o.Smoothing), key); return err })
 		if err != nil {
 			return total, err
 		}
@@ -232,7 +238,7 @@ func (t *Trainer) Evaluate() (float64, error) {
 	var sum float64
 	count := 0
 	for from := 0; from < len(t.held); from += t.o.Batch {
-		l, err := t.m.Evaluate(data.NewBatch(t.held[from:min(from+t.o.Batch, len(t.held))]...))
+		l, err := evaluate(t.m, data.NewBatch(t.held[from:min(from+t.o.Batch, len(t.held))]...))
 		if err != nil {
 			return 0, err
 		}

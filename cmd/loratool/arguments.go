@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"math"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/internal/text"
 )
 
 // splitWeight takes ADAPTER=WEIGHT apart. A path that exists as it stands is a
@@ -27,6 +30,22 @@ func splitWeight(arg string) (name string, weight float64, err error) {
 		return "", 0, usagef("weight %q of adapter %q is not a finite number", arg[i+1:], arg[:i])
 	}
 	return arg[:i], weight, nil
+}
+
+// readNamed reads a small file that a flag names, which may be a pipe or a
+// device that has no end.
+func readNamed(path string) ([]byte, error) {
+	const most = 16 << 20
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if len(data) > most {
+		return nil, fmt.Errorf("%s: more than %s", text.Quote(path), text.Bytes(most))
+	}
+	return data, err
 }
 
 // dtypeWords are the names that other tools use, beside the format's own.

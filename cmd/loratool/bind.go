@@ -72,6 +72,9 @@ func runBind(ctx context.Context, adapter, base string, o bindOptions, stdout, s
 		return err
 	}
 	defer b.Close()
+	if err := checkOutputs(o.output, "", o.force, append(b.Inputs(), a.Source)); err != nil {
+		return err
+	}
 	reporter := progress.New(stderr, mode)
 	bind := binding.Options{Names: names}
 	update, total := reporter.Start("digest"), binding.Bytes(a.Adapter, b, bind)

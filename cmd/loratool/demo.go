@@ -121,7 +121,7 @@ func (t *tour) check(ok bool, format string, args ...any) error {
 
 func (t *tour) inspect() error {
 	t.step("inspect base adapter")
-	return runInspect([]string{t.path("base"), t.path("adapter")}, inspectOptions{}, t.out)
+	return runInspect(t.ctx, []string{t.path("base"), t.path("adapter")}, inspectOptions{}, t.out)
 }
 
 // mergeTo merges the adapter into the base.

@@ -97,7 +97,7 @@ func runDiff(ctx context.Context, args []string, o diffOptions, stdout, stderr i
 	case (a.Adapter == nil) != (b.Adapter == nil):
 		return usagef("%s is %s and %s is %s: diff compares two bases or two adapters", text.Quote(args[0]), a.Kind, text.Quote(args[1]), b.Kind)
 	case a.Adapter != nil:
-		return diffAdapters(a, b, o, stdout)
+		return diffAdapters(ctx, a, b, o, stdout)
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	reporter := progress.New(stderr, mode)
@@ -117,8 +117,8 @@ func runDiff(ctx context.Context, args []string, o diffOptions, stdout, stderr i
 	return nil
 }
 
-func diffAdapters(a, b *format.Opened, o diffOptions, stdout io.Writer) error {
-	r, err := diff.CompareAdapters(a.Adapter.Adapter, b.Adapter.Adapter, o.shape)
+func diffAdapters(ctx context.Context, a, b *format.Opened, o diffOptions, stdout io.Writer) error {
+	r, err := diff.CompareAdapters(ctx, a.Adapter.Adapter, b.Adapter.Adapter, o.shape)
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 	if o.dryRun {
 		return printExtractPlan(stdout, plan.Summary(), o.json)
 	}
-	inputs := append(weightsOf(base), weightsOf(tuned)...)
+	inputs := append(base.Inputs(), tuned.Inputs()...)
 	if err := checkOutputs(o.output, o.report, o.force, inputs); err != nil {
 		return err
 	}
@@ -154,18 +154,6 @@ func runExtract(ctx context.Context, args []string, o extractOptions, stdout, st
 func bound(ctx context.Context, a *adapter.Adapter, base *checkpoint.Checkpoint, o binding.Options) (map[string]string, error) {
 	weights, err := binding.Compute(ctx, a, base, o)
 	return (&note.Notes{Base: weights}).Metadata(), err
-}
-
-// weightsOf lists where a checkpoint lies: its folder, if it has one, and its
-// files.
-func weightsOf(c *checkpoint.Checkpoint) (paths []string) {
-	if c.Dir() != "" {
-		paths = append(paths, c.Dir())
-	}
-	for _, s := range c.Shards() {
-		paths = append(paths, s.File.Path())
-	}
-	return paths
 }
 
 // openTwo opens two checkpoints.

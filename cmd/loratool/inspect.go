@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math"
@@ -42,7 +43,7 @@ where on that base each adapter's modules would go.
   loratool inspect ./my-adapter --base ./base`,
 		Args: args(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runInspect(args, o, cmd.OutOrStdout())
+			return runInspect(cmd.Context(), args, o, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON: one object for each path, in a list")
@@ -53,14 +54,17 @@ where on that base each adapter's modules would go.
 	return cmd
 }
 
-func runInspect(paths []string, o inspectOptions, stdout io.Writer) error {
+func runInspect(ctx context.Context, paths []string, o inspectOptions, stdout io.Writer) error {
 	reports := []inspectReport{}
 	var failed, err error
 	if o.names, err = o.rules.readFor(o.base); err != nil {
 		return err
 	}
 	for _, path := range paths {
-		r, err := inspectPath(path, o)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		r, err := inspectPath(ctx, path, o)
 		if err != nil {
 			failed = errors.Join(failed, err)
 			continue
@@ -114,7 +118,7 @@ func (r *inspectReport) placeOnBase(f *dialect.File, o inspectOptions) error {
 	return err
 }
 
-func inspectPath(path string, o inspectOptions) (inspectReport, error) {
+func inspectPath(ctx context.Context, path string, o inspectOptions) (inspectReport, error) {
 	opened, err := format.Open(path, openOptions())
 	if err != nil {
 		return inspectReport{}, err
@@ -122,7 +126,7 @@ func inspectPath(path string, o inspectOptions) (inspectReport, error) {
 	defer opened.Close()
 	r := inspectReport{Path: path, Kind: opened.Kind, Why: opened.Why}
 	if opened.Adapter != nil {
-		err = errors.Join(r.readAdapter(opened.Adapter, o), r.placeOnBase(opened.Adapter, o))
+		err = errors.Join(r.readAdapter(ctx, opened.Adapter, o), r.placeOnBase(opened.Adapter, o))
 	} else {
 		err = r.readBase(opened.Base, o)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -59,9 +60,9 @@ type moduleReport struct {
 	Spectrum   []jsonNumber `json:"spectrum,omitempty"`
 }
 
-func (r *inspectReport) readAdapter(f *dialect.File, o inspectOptions) error {
+func (r *inspectReport) readAdapter(ctx context.Context, f *dialect.File, o inspectOptions) error {
 	a := f.Adapter
-	measured, err := diff.MeasureAdapter(a, measureOptions(o))
+	measured, err := diff.MeasureAdapter(ctx, a, measureOptions(o))
 	if err != nil {
 		return err
 	}

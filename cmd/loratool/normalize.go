@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -41,7 +42,7 @@ is no power of two, unless --keep-dtype allows rounding.
 			if o.output == "" || o.profile == "" {
 				return usagef("normalize needs --profile, one of %s, and -o, the folder to write", profileNames())
 			}
-			return runNormalize(args[0], o, cmd.OutOrStdout())
+			return runNormalize(cmd.Context(), args[0], o, cmd.OutOrStdout())
 		},
 	}
 	f := cmd.Flags()
@@ -54,7 +55,7 @@ is no power of two, unless --keep-dtype allows rounding.
 	return cmd
 }
 
-func runNormalize(path string, o normalizeOptions, stdout io.Writer) error {
+func runNormalize(ctx context.Context, path string, o normalizeOptions, stdout io.Writer) error {
 	p, err := validate.ParseProfile(o.profile)
 	if err != nil {
 		return usageError{err}
@@ -64,14 +65,18 @@ func runNormalize(path string, o normalizeOptions, stdout io.Writer) error {
 		return err
 	}
 	defer a.Close()
-	options := normalize.Options{KeepDType: o.keepDType, Force: o.force}
+	options, inputs := normalize.Options{KeepDType: o.keepDType, Force: o.force}, []string{a.Source}
 	if o.base != "" {
 		if options.Base, err = checkpoint.Open(o.base, openOptions()); err != nil {
 			return err
 		}
 		defer options.Base.Close()
+		inputs = append(inputs, options.Base.Inputs()...)
 	}
-	r, err := normalize.Apply(o.output, a, p, options)
+	if err := checkOutputs(o.output, "", o.force, inputs); err != nil {
+		return err
+	}
+	r, err := normalize.Apply(ctx, o.output, a, p, options)
 	if err != nil {
 		return err
 	}

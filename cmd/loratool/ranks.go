@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -180,15 +179,7 @@ func readWeights(path string, n int) ([]compose.ModuleWeights, error) {
 	if path == "" {
 		return nil, nil
 	}
-	const most = 16 << 20
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > most {
-		return nil, fmt.Errorf("%s: %s, at most %s of weights are read", text.Quote(path), text.Bytes(info.Size()), text.Bytes(most))
-	}
-	data, err := os.ReadFile(path)
+	data, err := readNamed(path)
 	if err != nil {
 		return nil, err
 	}

@@ -99,10 +99,18 @@ func runTrain(ctx context.Context, o trainOptions, stdout, stderr io.Writer) err
 	if !t.Done() {
 		done, all := t.Steps()
 		fmt.Fprintf(stderr, "loratool: stopped after step %d of %d; %s goes on with --resume\n", done, all, text.Quote(o.state()))
+		if o.json {
+			r.Output, r.State, r.Steps = "", o.state(), done
+			return printJSON(stdout, r)
+		}
 		return nil
 	}
 	notes := func(a *adapter.Adapter) (map[string]string, error) { return bound(ctx, a, base, binding.Options{}) }
-	if err := t.Write(o.output, train.WriteOptions{Base: idOf(o.base), Force: o.force, Inputs: o.inputs(), Notes: notes}); err != nil {
+	inputs, err := o.inputs()
+	if err != nil {
+		return err
+	}
+	if err := t.Write(o.output, train.WriteOptions{Base: idOf(o.base), Force: o.force, Inputs: inputs, Notes: notes}); err != nil {
 		return err
 	}
 	proof, err := o.prove(ctx, t, base)
@@ -127,29 +135,44 @@ func (o *trainOptions) state() string   { return o.output + ".state" }
 func (o *trainOptions) page() string    { return o.output + ".html" }
 func (o *trainOptions) metrics() string { return o.output + ".metrics.jsonl" }
 
-func (o *trainOptions) inputs() []string {
-	list := []string{o.base, o.data}
-	if o.eval != "" {
-		list = append(list, o.eval)
+// inputs returns the paths that an output must not touch.
+func (o *trainOptions) inputs() (paths []string, err error) {
+	for _, id := range o.models() {
+		path, err := checkpoint.Locate(id, openOptions())
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
 	}
-	return list
+	paths = append(paths, o.data)
+	if o.eval != "" {
+		paths = append(paths, o.eval)
+	}
+	return paths, nil
+}
+
+// models names the base and the adapter that the run begins with, if there is
+// one.
+func (o *trainOptions) models() []string {
+	if o.Init == "adapter" {
+		return []string{o.base, o.init}
+	}
+	return []string{o.base}
 }
 
 // checkOutput refuses an output that could not be written at the end.
 func (o *trainOptions) checkOutput() error {
-	base, err := checkpoint.Locate(o.base, openOptions())
+	inputs, err := o.inputs()
 	if err != nil {
 		return err
 	}
-	o.base = base
-	for _, path := range []string{o.output, o.state(), o.metrics(), o.page()} {
-		if err := publish.Alias(path, o.inputs()...); err != nil {
+	if err := publish.CheckDir(o.output, o.force, inputs...); err != nil {
+		return err
+	}
+	for _, path := range []string{o.state(), o.metrics(), o.page()} {
+		if err := publish.CheckFile(path, true, inputs...); err != nil {
 			return err
 		}
-	}
-	entries, err := os.ReadDir(o.output)
-	if !errors.Is(err, fs.ErrNotExist) && (err != nil || len(entries) > 0) && !o.force {
-		return fmt.Errorf("%s: %w", text.Quote(o.output), fs.ErrExist)
 	}
 	_, err = os.Stat(o.state())
 	switch {

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +65,7 @@ func (o *trainOptions) readConfig(f *pflag.FlagSet) error {
 	if o.config == "" {
 		return nil
 	}
-	data, err := os.ReadFile(o.config)
+	data, err := readNamed(o.config)
 	if err != nil {
 		return err
 	}
@@ -103,6 +103,14 @@ func flagText(v strictjson.Value) string {
 	return v.Text
 }
 
+// flagMethods are the methods that read a flag that not all do.
+var flagMethods = map[string][]train.Method{
+	"rank": {train.LoRA}, "alpha": {train.LoRA}, "targets": {train.LoRA}, "dropout": {train.LoRA}, "rslora": {train.LoRA},
+	"dora": {train.LoRA}, "lora-plus": {train.LoRA}, "init": {train.LoRA},
+	"prefix": {train.PreEmbed, train.PreLayer}, "infix": {train.PreEmbed, train.PreLayer},
+	"bottleneck": {train.AdapterH},
+}
+
 // parse checks the flags and turns words into types.
 func (o *trainOptions) parse(set func(string) bool) (err error) {
 	switch {
@@ -119,11 +127,9 @@ func (o *trainOptions) parse(set func(string) bool) (err error) {
 		return err
 	}
 	o.Method, o.Schedule, o.Alpha = train.Method(o.method), train.Schedule(o.schedule), o.alpha
-	if o.Method != train.LoRA {
-		for _, name := range []string{"rank", "alpha", "targets", "dropout", "rslora", "dora", "lora-plus", "init"} {
-			if set(name) {
-				return usagef("--%s has no effect with --method %s", name, o.method)
-			}
+	for _, name := range slices.Sorted(maps.Keys(flagMethods)) {
+		if methods := flagMethods[name]; set(name) && !slices.Contains(methods, o.Method) && slices.Contains(train.Methods, o.Method) {
+			return usagef("--%s has no effect with --method %s", name, o.method)
 		}
 	}
 	if o.Init = o.init; o.Init != "default" && o.Init != "pissa" {
@@ -138,7 +144,7 @@ func (o *trainOptions) parse(set func(string) bool) (err error) {
 	if err != nil {
 		return usagef("--warmup %q: expected steps, or a share such as 3%%", o.warmup)
 	}
-	if slices.Contains(o.Targets, "") {
+	if slices.Contains(o.Targets, "") || set("targets") && len(o.Targets) == 0 {
 		return usagef("--targets: a name is empty")
 	}
 	if _, err := progress.ParseMode(o.progress); err != nil {

@@ -14,7 +14,7 @@ import (
 
 // A trainReport says what a run did; --json prints it.
 type trainReport struct {
-	Output    string       `json:"output"`
+	Output    string       `json:"output,omitempty"` // nothing of a run that stopped before its end
 	Method    train.Method `json:"method"`
 	Steps     int          `json:"steps"`
 	Tokens    int64        `json:"tokens"`
@@ -24,7 +24,7 @@ type trainReport struct {
 	PerSecond float64      `json:"tokens_per_second"`
 	Seconds   float64      `json:"seconds"`
 	Proof     []proof      `json:"proof"`
-	State     string       `json:"-"`
+	State     string       `json:"state,omitempty"` // from which a run that stopped goes on
 
 	started time.Time
 	before  int64 // tokens of the steps before this run

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,26 +21,43 @@ import (
 
 // samples reads a file of samples with the tokenizer of the base, if it has
 // one.
-func (o *trainOptions) samples(base *checkpoint.Checkpoint, path string) (*corpus.Samples, error) {
-	if _, err := os.Stat(filepath.Join(base.Dir(), "tokenizer.json")); errors.Is(err, fs.ErrNotExist) {
-		return corpus.ReadIDs(path)
+func (o *trainOptions) samples(ctx context.Context, base *checkpoint.Checkpoint, path string) (*corpus.Samples, error) {
+	var t *corpus.Text
+	if _, err := os.Stat(filepath.Join(base.Dir(), "tokenizer.json")); !errors.Is(err, fs.ErrNotExist) {
+		if t, err = corpus.Open(base.Dir()); err != nil {
+			return nil, err
+		}
 	}
-	t, err := corpus.Open(base.Dir())
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	return t.ReadFile(path)
+	defer f.Close()
+	return t.Read(stopping{ctx, f}, path)
+}
+
+// stopping reads until its context ends.
+type stopping struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (s stopping) Read(p []byte) (int, error) {
+	if err := context.Cause(s.ctx); err != nil {
+		return 0, err
+	}
+	return s.r.Read(p)
 }
 
 // prepare makes the trainer and says what was done to the samples.
 func (o *trainOptions) prepare(ctx context.Context, base *checkpoint.Checkpoint, stderr io.Writer) (*train.Trainer, error) {
-	samples, err := o.samples(base, o.data)
+	samples, err := o.samples(ctx, base, o.data)
 	if err != nil {
 		return nil, err
 	}
 	var held train.Source
 	if o.eval != "" {
-		if held, err = o.samples(base, o.eval); err != nil {
+		if held, err = o.samples(ctx, base, o.eval); err != nil {
 			return nil, err
 		}
 	}
@@ -100,7 +115,7 @@ func (o *trainOptions) run(ctx context.Context, t *train.Trainer, stderr io.Writ
 	line := progress.New(stderr, mode)
 	defer line.Done()
 	line.Start("train")
-	r := &trainReport{Output: o.output, Method: o.Method, State: o.state(), started: time.Now()}
+	r := &trainReport{Output: o.output, Method: o.Method, started: time.Now()}
 	saved := 0
 	err = t.Run(ctx, train.Hooks{
 		Event: func(e train.Event) error {
@@ -136,38 +151,4 @@ func trainLine(e train.Event, first int, elapsed time.Duration) string {
 		parts = append(parts, left)
 	}
 	return strings.Join(parts, "  ")
-}
-
-// metrics is the file of events, one JSON object a line.
-type metrics struct{ *os.File }
-
-// openMetrics begins the file, or keeps the lines of the steps that are done.
-func openMetrics(path string, done int) (metrics, error) {
-	var kept []byte
-	if old, err := os.ReadFile(path); err == nil && done > 0 {
-		for line := range bytes.Lines(old) {
-			var e train.Event
-			if json.Unmarshal(line, &e) == nil && e.Step <= done {
-				kept = append(kept, line...)
-			}
-		}
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
-	if err != nil {
-		return metrics{}, err
-	}
-	if _, err := f.Write(kept); err != nil {
-		f.Close()
-		return metrics{}, err
-	}
-	return metrics{f}, nil
-}
-
-func (m metrics) write(e train.Event) error {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	_, err = m.Write(append(b, '\n'))
-	return err
 }

@@ -164,9 +164,9 @@ type Adapter struct {
 }
 
 // Unchanged returns an error that wraps safetensors.ErrChanged if one of the
-// files was written or replaced since it was opened. Who writes what comes of an
-// adapter asks before it is published: a file that was cut off within a page
-// reads as zeros up to its end.
+// files was written or replaced since it was opened. Who writes or reports what
+// comes of an adapter asks before it is published: a file that was cut off
+// within a page reads as zeros up to its end.
 func (a *Adapter) Unchanged() error {
 	for _, f := range a.Files {
 		if err := f.Unchanged(); err != nil {

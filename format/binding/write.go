@@ -97,11 +97,7 @@ func provenance(old, fingerprint string) string {
 
 func write(ctx context.Context, out string, f *dialect.File, base *checkpoint.Checkpoint, tensors []safetensors.NamedData, metadata map[string]string, force bool) error {
 	folder := filepath.Dir(f.Weights.Path())
-	inputs := []string{folder}
-	for _, s := range base.Shards() {
-		inputs = append(inputs, s.File.Path())
-	}
-	if err := publish.Alias(out, inputs...); err != nil {
+	if err := publish.Alias(out, append(base.Inputs(), folder)...); err != nil {
 		return err
 	}
 	d, err := publish.CreateDir(out, force)

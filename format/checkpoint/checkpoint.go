@@ -262,6 +262,18 @@ func (c *Checkpoint) Unchanged() error {
 	return nil
 }
 
+// Inputs returns the paths that an output must not touch: of the folder, and of
+// the shards, which may be links to files elsewhere.
+func (c *Checkpoint) Inputs() (paths []string) {
+	if c.dir != "" {
+		paths = append(paths, c.dir)
+	}
+	for _, s := range c.shards {
+		paths = append(paths, s.File.Path())
+	}
+	return paths
+}
+
 // Close closes all shards.
 func (c *Checkpoint) Close() error {
 	var errs []error

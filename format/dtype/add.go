@@ -18,14 +18,19 @@ type Lanes struct {
 func (d DType) AddsRounded() bool { return d == BF16 || d == F16 }
 
 // AddRound32 adds delta to the values at src and rounds the sums to dst, both
-// of the dtype d. Delta may be wrong by e. For each element it computes, every
-// operation rounded to float32,
+// of the dtype d. Delta is wrong by less than e. For each element it computes,
+// every operation rounded to float32,
 //
-//	w = decode(src[i]), t = w + delta[i], m = |t|·2^-22 + e
-//	v = encode(t-m)
+//	w = decode(src[i]), t = w + delta[i]
+//	low = two values below |t|-e, high = one above |t|+e
+//	v = encode(high) with the sign of t
 //
-// and sets bit i mod 16 of doubtful[i/16] where encode(t+m) is another value;
-// where it is clear, v is the correctly rounded exact sum. It adds w², (v−w)·d
+// and sets bit i mod 16 of doubtful[i/16] where low and high, and in BF16 also
+// where ties that go to either side, give different values; where it is clear, v
+// is the correctly rounded exact sum. (The sum is rounded twice until it is low
+// or high, by half of the distance between two values each. That distance is
+// low's unless low is in the binade below |t|, where it is twice that; in a
+// lower one, or negative, it differs from high in any case.) It adds w², (v−w)·d
 // and d² to sums and returns the number of elements where v and w differ in
 // their bits. If a value is not finite then neither are the sums, and dst is
 // not meaningful. The bits are the same for every implementation.
@@ -62,13 +67,15 @@ func (d DType) addRound(dst, src []byte, delta []float32, e float32, doubtful []
 		}
 		w := d.half32(binary.LittleEndian.Uint16(src[2*i:]))
 		t := w + x
-		m := float32(math.Float32frombits(math.Float32bits(t)&^(1<<31))*0x1p-22) + e
-		low, high := d.toHalf(t-m), d.toHalf(t+m)
-		binary.LittleEndian.PutUint16(dst[2*i:], low)
+		sign := math.Float32bits(t) & (1 << 31)
+		a := math.Float32frombits(math.Float32bits(t) ^ sign)
+		low, high := d.interval(math.Float32bits(a-e)-2, math.Float32bits(a+e)+1)
 		if low != high {
 			doubtful[i/block] |= 1 << (i % block)
 		}
-		v := d.half32(low)
+		high ^= uint16(sign >> 16)
+		binary.LittleEndian.PutUint16(dst[2*i:], high)
+		v := d.half32(high)
 		if math.Float32bits(v) != math.Float32bits(w) {
 			changed++
 		}
@@ -88,10 +95,12 @@ func (d DType) half32(h uint16) float32 {
 	return math.Float32frombits(uint32(h) << 16)
 }
 
-// toHalf rounds to BF16 or F16.
-func (d DType) toHalf(x float32) uint16 {
+// interval rounds the ends of an interval, given by their bits, to BF16 or F16:
+// where both give the same, so does all between them. In BF16 ties go down at
+// the lower end and up at the upper.
+func (d DType) interval(low, high uint32) (uint16, uint16) {
 	if d == F16 {
-		return f16FromFloat32(math.Float32bits(x))
+		return f16FromFloat32(low), f16FromFloat32(high)
 	}
-	return bf16FromFloat32(math.Float32bits(x))
+	return uint16((low + 0x7fff) >> 16), uint16((high + 0x8000) >> 16)
 }

@@ -89,9 +89,9 @@ func encode32F8AVX512(n int, dst *byte, src *float32, c *uint32)
 //	for i in 0…n-1:
 //		w, l = decode(src16[i]), i mod 16
 //		t = w + d[i]
-//		m = |t|·2^-22 + e
-//		dst16[i] = round(t-m)
-//		bit l of doubtful[i/16] = round(t+m) differs
+//		low, high = bits(|t|-e) - 2, bits(|t|+e) + 1
+//		dst16[i] = round(high) with the sign of t
+//		bit l of doubtful[i/16] = round(low) differs
 //		v = decode(dst16[i])
 //		changed += 1 if v and w differ
 //		sums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]
@@ -106,9 +106,9 @@ func addRoundBF16AVX512(n int, dst *byte, src *byte, d *float32, e float32, doub
 //	for i in 0…n-1:
 //		w, l = decode(src16[i]), i mod 16
 //		t = w + d[i]
-//		m = |t|·2^-22 + e
-//		dst16[i] = round(t-m)
-//		bit l of doubtful[i/16] = round(t+m) differs
+//		low, high = bits(|t|-e) - 2, bits(|t|+e) + 1
+//		dst16[i] = round(high) with the sign of t
+//		bit l of doubtful[i/16] = round(low) differs
 //		v = decode(dst16[i])
 //		changed += 1 if v and w differ
 //		sums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]
@@ -203,9 +203,9 @@ func encode32F8AVX2(n int, dst *byte, src *float32, c *uint32)
 //	for i in 0…n-1:
 //		w, l = decode(src16[i]), i mod 16
 //		t = w + d[i]
-//		m = |t|·2^-22 + e
-//		dst16[i] = round(t-m)
-//		bit l of doubtful[i/16] = round(t+m) differs
+//		low, high = bits(|t|-e) - 2, bits(|t|+e) + 1
+//		dst16[i] = round(high) with the sign of t
+//		bit l of doubtful[i/16] = round(low) differs
 //		v = decode(dst16[i])
 //		changed += 1 if v and w differ
 //		sums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]
@@ -220,9 +220,9 @@ func addRoundBF16AVX2(n int, dst *byte, src *byte, d *float32, e float32, doubtf
 //	for i in 0…n-1:
 //		w, l = decode(src16[i]), i mod 16
 //		t = w + d[i]
-//		m = |t|·2^-22 + e
-//		dst16[i] = round(t-m)
-//		bit l of doubtful[i/16] = round(t+m) differs
+//		low, high = bits(|t|-e) - 2, bits(|t|+e) + 1
+//		dst16[i] = round(high) with the sign of t
+//		bit l of doubtful[i/16] = round(low) differs
 //		v = decode(dst16[i])
 //		changed += 1 if v and w differ
 //		sums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]

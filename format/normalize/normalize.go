@@ -5,6 +5,7 @@
 package normalize
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -19,6 +20,7 @@ import (
 	"github.com/loratool/loratool/format/note"
 	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/format/validate"
+	"github.com/loratool/loratool/internal/mmap"
 )
 
 // Options change what Apply makes. The zero value is the default.
@@ -51,7 +53,7 @@ type Report struct {
 // Apply rewrites the adapter of f for a program and writes it to the folder
 // out. The relative error ‖ΔW' − ΔW‖/‖ΔW‖ of every module is measured; more
 // than the tolerance is an error.
-func Apply(out string, f *dialect.File, p *validate.Profile, o Options) (*Report, error) {
+func Apply(ctx context.Context, out string, f *dialect.File, p *validate.Profile, o Options) (*Report, error) {
 	if err := f.Mergeable(); err != nil {
 		return nil, err
 	}
@@ -60,22 +62,31 @@ func Apply(out string, f *dialect.File, p *validate.Profile, o Options) (*Report
 	if n.source, n.report.Split, err = split(f.Adapter, o.Base); err != nil {
 		return nil, err
 	}
-	n.choose()
-	for _, m := range n.source {
-		if err := n.module(m); err != nil {
-			return nil, err
-		}
-	}
-	if p.Limited("PF016") {
-		n.fillGaps()
-	}
-	if err := n.prove(); err != nil {
+	fault := mmap.Guard(func() { err = n.rewrite(ctx) }) // factors are views of mapped files
+	if err = cmp.Or(err, fault); err != nil {
 		return nil, err
 	}
-	if err := n.write(); err != nil {
+	if err := n.write(ctx); err != nil {
 		return nil, err
 	}
 	return &n.report, nil
+}
+
+// rewrite makes the modules and measures what became of their deltas.
+func (n *normalizer) rewrite(ctx context.Context) error {
+	n.choose()
+	for _, m := range n.source {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := n.module(m); err != nil {
+			return err
+		}
+	}
+	if n.p.Limited("PF016") {
+		n.fillGaps()
+	}
+	return n.prove(ctx)
 }
 
 type normalizer struct {
@@ -247,18 +258,22 @@ func (n *normalizer) fillGaps() {
 
 // write writes the adapter, reads it again and holds it against the profile
 // and against what was to be written.
-func (n *normalizer) write() error {
+func (n *normalizer) write(ctx context.Context) error {
 	a := *n.f.Adapter
 	a.Modules = n.modules
 	if broken := n.p.Broken(n.f, &a); broken != nil {
 		return &rule.Unsupported{File: n.f.Source, Rule: broken.Rule, What: fmt.Sprintf("for %s, %v", n.p.Program, broken.Err), Hint: rule.Cure(broken.Rule)}
 	}
-	metadata, err := n.binding(&a)
+	metadata, err := n.binding(ctx, &a)
 	if err != nil {
 		return err
 	}
+	inputs := []string{n.f.Source}
+	if n.o.Base != nil {
+		inputs = append(inputs, n.o.Base.Inputs()...)
+	}
 	err = dialect.WritePEFT(n.report.Output, &a, dialect.WriteOptions{Config: n.f.Config, From: n.f, NewRanks: n.p.OneScale, KeepTargets: n.keepsTargets(),
-		Metadata: metadata, Inputs: []string{n.f.Source}, Force: n.o.Force})
+		Metadata: metadata, Inputs: inputs, Force: n.o.Force})
 	if err != nil {
 		return err
 	}
@@ -273,14 +288,14 @@ func (n *normalizer) keepsTargets() bool {
 
 // binding binds what is written to the base, where other modules than before
 // are bound to it.
-func (n *normalizer) binding(a *adapter.Adapter) (map[string]string, error) {
+func (n *normalizer) binding(ctx context.Context, a *adapter.Adapter) (map[string]string, error) {
 	if n.o.Base == nil || !n.f.Bound() || n.report.Added+n.report.Split == 0 {
 		return nil, nil
 	}
-	if err := binding.Check(context.Background(), n.f.Adapter, n.o.Base, binding.Options{}); err != nil {
+	if err := binding.Check(ctx, n.f.Adapter, n.o.Base, binding.Options{}); err != nil {
 		return nil, err
 	}
-	weights, err := binding.Compute(context.Background(), a, n.o.Base, binding.Options{})
+	weights, err := binding.Compute(ctx, a, n.o.Base, binding.Options{})
 	return (&note.Notes{Base: weights}).Metadata(), err
 }
 

@@ -1,6 +1,7 @@
 package normalize_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -81,7 +82,7 @@ func TestSameFunction(t *testing.T) {
 				f := write(t, a)
 				p := profile(t, name)
 				out := filepath.Join(t.TempDir(), "out")
-				r, err := normalize.Apply(out, f, p, normalize.Options{})
+				r, err := normalize.Apply(context.Background(), out, f, p, normalize.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -114,7 +115,7 @@ func TestSameFunction(t *testing.T) {
 func TestUntouched(t *testing.T) {
 	f := write(t, &adapter.Adapter{Modules: []*adapter.Module{module("l.0.q", dtype.BF16, 4, 8, 6, 5), module("l.1.q", dtype.BF16, 4, 8, 6, 5)}})
 	out := filepath.Join(t.TempDir(), "out")
-	r, err := normalize.Apply(out, f, profile(t, "vllm"), normalize.Options{})
+	r, err := normalize.Apply(context.Background(), out, f, profile(t, "vllm"), normalize.Options{})
 	if err != nil || r.Error != 0 || r.Folded+r.Padded+r.Added != 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -133,7 +134,7 @@ func TestUntouched(t *testing.T) {
 func TestGaps(t *testing.T) {
 	f := write(t, &adapter.Adapter{Modules: []*adapter.Module{module("l.0.q", dtype.F32, 4, 8, 6, 5), module("l.2.q", dtype.F32, 4, 8, 6, 5)}})
 	out := filepath.Join(t.TempDir(), "out")
-	r, err := normalize.Apply(out, f, profile(t, "lorax"), normalize.Options{})
+	r, err := normalize.Apply(context.Background(), out, f, profile(t, "lorax"), normalize.Options{})
 	if err != nil || r.Added != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -157,7 +158,7 @@ func TestRefused(t *testing.T) {
 	f := write(t, &adapter.Adapter{Modules: []*adapter.Module{m}})
 	for _, name := range []string{"vllm", "sglang", "lorax", "llamacpp", "comfy"} {
 		out := filepath.Join(t.TempDir(), "out")
-		_, err := normalize.Apply(out, f, profile(t, name), normalize.Options{})
+		_, err := normalize.Apply(context.Background(), out, f, profile(t, name), normalize.Options{})
 		if u, ok := errors.AsType[*rule.Unsupported](err); !ok || u.Rule != "PF003" {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -166,7 +167,7 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	bf := write(t, &adapter.Adapter{Modules: []*adapter.Module{module("l.0.q", dtype.BF16, 4, 8, 6, 5), module("l.1.q", dtype.BF16, 4, 7, 6, 5)}})
-	r, err := normalize.Apply(filepath.Join(t.TempDir(), "out"), bf, profile(t, "llamacpp"), normalize.Options{KeepDType: true})
+	r, err := normalize.Apply(context.Background(), filepath.Join(t.TempDir(), "out"), bf, profile(t, "llamacpp"), normalize.Options{KeepDType: true})
 	if err != nil || r.Error == 0 || r.Error > r.Tolerance {
 		t.Errorf("with its dtype kept: %+v, %v", r, err)
 	}
@@ -183,7 +184,7 @@ func TestSplit(t *testing.T) {
 	}
 	base := fixture.Base(t, tensors...)
 	out := filepath.Join(t.TempDir(), "out")
-	r, err := normalize.Apply(out, f, profile(t, "vllm"), normalize.Options{Base: base})
+	r, err := normalize.Apply(context.Background(), out, f, profile(t, "vllm"), normalize.Options{Base: base})
 	if err != nil || r.Split != 1 || r.Modules != 3 || r.Error != 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -213,11 +214,27 @@ func ExampleApply() {
 	f, _ := dialect.OpenPEFT(filepath.Join(dir, "a"))
 	defer f.Close()
 	p, _ := validate.ParseProfile("sglang")
-	r, err := normalize.Apply(filepath.Join(dir, "out"), f, p, normalize.Options{})
+	r, err := normalize.Apply(context.Background(), filepath.Join(dir, "out"), f, p, normalize.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Println(r.Folded, "folded,", r.Padded, "padded, scaling", r.Scaling, "error", r.Error)
 	// Output: 1 folded, 1 padded, scaling 2 error 0
+}
+
+// TestNotFinite: what cannot be measured is not proven.
+func TestNotFinite(t *testing.T) {
+	for _, x := range []float64{math.NaN(), math.Inf(1)} {
+		m := module("l.0.q", dtype.F32, 4, 8, 6, 5)
+		b := m.B.Float64s()
+		b[3] = x
+		m.B = adapter.NewTensor(dtype.F32, m.B.Shape, b)
+		f := write(t, &adapter.Adapter{Modules: []*adapter.Module{m, module("l.1.q", dtype.F32, 2, 7, 6, 5)}})
+		_, err := normalize.Apply(context.Background(), filepath.Join(t.TempDir(), "out"), f, profile(t, "sglang"), normalize.Options{})
+		var e *rule.Error
+		if !errors.As(err, &e) || e.Rule != "AD017" {
+			t.Errorf("%v: %v", x, err)
+		}
+	}
 }

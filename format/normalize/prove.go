@@ -1,11 +1,13 @@
 package normalize
 
 import (
+	"context"
 	"fmt"
 	"math"
 
 	"github.com/loratool/loratool/format/adapter"
 	"github.com/loratool/loratool/format/dtype"
+	"github.com/loratool/loratool/format/rule"
 )
 
 // tolerance is the relative error that rounding B to nearest may cause: half a
@@ -27,16 +29,19 @@ func tolerance(dt dtype.DType) float64 {
 }
 
 // prove measures the relative error of every delta.
-func (n *normalizer) prove() error {
+func (n *normalizer) prove(ctx context.Context) error {
 	worst, allowed := 0.0, 0.0
 	for i, old := range n.source {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		m := n.modules[i]
 		allowed = max(allowed, tolerance(m.B.DType))
 		e, err := relativeError(old, m)
 		if err != nil {
 			return err
 		}
-		if e > tolerance(m.B.DType) {
+		if !(e <= tolerance(m.B.DType)) {
 			return fmt.Errorf("%s: module %q would change by %.3g of its norm, at most %.3g is allowed; allow a wider dtype", n.f.Source, m.Name(), e, tolerance(m.B.DType))
 		}
 		worst = max(worst, e)
@@ -76,7 +81,10 @@ func relativeError(old, m *adapter.Module) (float64, error) {
 	}
 	g := gram(a, r)
 	size := norm(b, g, r) * math.Abs(old.Scaling())
-	if size == 0 {
+	switch {
+	case math.IsNaN(size) || math.IsInf(size, 0):
+		return 0, &rule.Error{Tensor: old.B.Name, Rule: "AD017", Err: fmt.Errorf("module %q has a factor that is not finite", old.Name())}
+	case size == 0:
 		return 0, nil
 	}
 	return norm(d, g, r) / size, nil

@@ -3,6 +3,7 @@ package safetensors
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -78,6 +79,24 @@ func OpenRegular(path string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
+// ReadRegular reads a small file whole, with OpenRegular. One of more than most
+// bytes is a *rule.Unsupported.
+func ReadRegular(path string, most int64) ([]byte, error) {
+	f, info, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var data []byte
+	if info.Size() <= most {
+		data, err = io.ReadAll(io.LimitReader(f, most+1)) // it may grow
+	}
+	if err == nil && max(info.Size(), int64(len(data))) > most {
+		return nil, &rule.Unsupported{File: path, What: fmt.Sprintf("a file of more than %d bytes", most)}
+	}
+	return data, err
+}
+
 func wantRegular(path string, m fs.FileMode) error {
 	if m.IsRegular() {
 		return nil
@@ -119,6 +138,12 @@ func (f *File) ModTime() time.Time { return f.info.ModTime() }
 func (f *File) Bytes(t Tensor) []byte {
 	start := f.header.DataStart()
 	return f.data.Data[start+t.Begin : start+t.End : start+t.End]
+}
+
+// Release says that bytes [from, to) of a tensor will hardly be read again.
+func (f *File) Release(t Tensor, from, to int64) {
+	start := f.header.DataStart() + t.Begin
+	f.data.Release(start+from, start+to)
 }
 
 // Mapped returns all bytes of the file, a view as that of Bytes.

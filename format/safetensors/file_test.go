@@ -6,9 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/loratool/loratool/format/rule"
 	"github.com/loratool/loratool/internal/mmap"
 	"github.com/loratool/loratool/testdata/hostile"
 )
@@ -89,6 +91,30 @@ func TestTruncatedMapping(t *testing.T) {
 	}
 	if _, err := f.CheckBools(); !errors.Is(err, mmap.ErrFault) {
 		t.Errorf("got %v, want a fault", err)
+	}
+}
+
+func TestReadRegular(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x")
+	if err := os.WriteFile(path, []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for most, want := range map[int64]string{4: "more than 4 bytes", 5: "", 6: ""} {
+		data, err := ReadRegular(path, most)
+		if want == "" && (err != nil || string(data) != "12345") {
+			t.Errorf("at most %d bytes: got %q, %v", most, data, err)
+		}
+		if want != "" && (!errors.Is(err, rule.ErrUnsupported) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("at most %d bytes: got %v, want %q", most, err, want)
+		}
+	}
+	var e *rule.Error
+	if _, err := ReadRegular(dir, 10); !errors.As(err, &e) || e.Rule != "ST033" {
+		t.Errorf("a folder: got %v", err)
+	}
+	if _, err := ReadRegular(filepath.Join(dir, "y"), 10); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: got %v", err)
 	}
 }
 

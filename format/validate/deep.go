@@ -51,7 +51,14 @@ func (c *collector) deep(ctx context.Context, files []*safetensors.File, a *adap
 	}
 	c.values(scans, a)
 	if n != nil && n.Tensors != nil {
-		return c.digests(ctx, scans, n)
+		if err := c.digests(ctx, scans, n); err != nil {
+			return err
+		}
+	}
+	for _, f := range files {
+		if err := f.Unchanged(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

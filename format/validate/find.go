@@ -35,36 +35,46 @@ const (
 var pickles = []string{"adapter_model.bin", "adapter_model.pt"}
 
 // find lists what there is to check below a path: a file stands for itself or
-// for the adapter or checkpoint that it is a part of; a folder is walked.
-func find(path string, o checkpoint.Options) ([]unit, error) {
+// for the adapter or checkpoint that it is a part of; a folder is walked, but
+// for those in it that cannot be read.
+func find(path string, o checkpoint.Options) (units []unit, failed []error) {
 	found, err := checkpoint.Locate(path, o)
 	if err != nil {
-		return nil, err
+		return nil, []error{err}
 	}
 	info, err := os.Stat(found)
 	if err != nil {
-		return nil, err
+		return nil, []error{err}
 	}
 	if !info.IsDir() {
 		return []unit{ofFile(found)}, nil
 	}
-	var units []unit
 	root := found + string(filepath.Separator) + "." // a link to a folder is walked too, if it is named
 	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
+		if err == nil && !d.IsDir() {
+			return nil
 		}
-		if p != root && strings.HasPrefix(d.Name(), ".") {
+		if err == nil && p != root && strings.HasPrefix(d.Name(), ".") {
 			return fs.SkipDir
 		}
-		in, err := ofFolder(filepath.Clean(p))
+		var in []unit
+		if err == nil {
+			in, err = ofFolder(filepath.Clean(p))
+		}
+		if err != nil {
+			failed = append(failed, err)
+			return fs.SkipDir
+		}
 		units = append(units, in...)
-		return err
+		return nil
 	})
-	if err == nil && len(units) == 0 {
-		err = fmt.Errorf("%s: nothing to check: no adapter and no safetensors file", rule.Printable(path))
+	if err != nil {
+		failed = append(failed, err)
 	}
-	return units, err
+	if len(failed)+len(units) == 0 {
+		failed = append(failed, fmt.Errorf("%s: nothing to check: no adapter and no safetensors file", rule.Printable(path)))
+	}
+	return units, failed
 }
 
 func ofFile(path string) unit {

@@ -83,10 +83,8 @@ func Run(ctx context.Context, paths []string, o Options) (*Report, error) {
 	var failed []error
 	seen := map[string]bool{}
 	for _, p := range paths {
-		found, err := find(p, o.Open)
-		if err != nil {
-			failed = append(failed, err)
-		}
+		found, errs := find(p, o.Open)
+		failed = append(failed, errs...)
 		for _, u := range found {
 			if !seen[u.key()] {
 				seen[u.key()] = true

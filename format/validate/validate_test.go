@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -378,4 +380,50 @@ func Example() {
 		fmt.Println(f.Rule, f.Severity, f.Message)
 	}
 	// Output: AD012 error shape [2 3], config says rank 8
+}
+
+// TestChangedWhileRead cuts a file within its last page, which reads as zeros
+// from there on and is no fault, while all values are read.
+func TestChangedWhileRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	fixture.Write(t, path, safetensors.NamedData{Name: "x", DType: dtype.F32, Shape: []int{8}, Data: make([]byte, 32)})
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := func(int64) {
+		if err := os.Truncate(path, info.Size()-4); err != nil {
+			t.Error(err)
+		}
+	}
+	r := run(t, validate.Options{Deep: true, Progress: cut}, path)
+	if n := r.Count(); n.Failures != 1 || !errors.Is(r.Results[0].Err, safetensors.ErrChanged) {
+		t.Errorf("%+v, %v", n, r.Results[0].Err)
+	}
+}
+
+// TestUnreadableFolder walks a folder that holds one whose path is too long
+// for the system: what stands after it is checked all the same.
+func TestUnreadableFolder(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("paths have another limit")
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"a", "z"} {
+		fixture.Write(t, filepath.Join(dir, name, "x.safetensors"), safetensors.NamedData{Name: "x", DType: dtype.F32, Shape: []int{1}, Data: make([]byte, 4)})
+	}
+	t.Chdir(dir)
+	for range 25 {
+		name := strings.Repeat("d", 200)
+		if err := os.Mkdir(name, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chdir(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := run(t, validate.Options{}, dir)
+	if n := r.Count(); n.Failures != 1 || len(r.Results) != 3 {
+		t.Errorf("%d results, %+v", len(r.Results), n)
+	}
 }

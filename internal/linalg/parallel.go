@@ -2,6 +2,7 @@ package linalg
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,9 @@ import (
 const patience = 100 * time.Microsecond
 
 // Parallel calls f(0) … f(n-1) on up to workers goroutines, the calling one
-// among them, in any order.
+// among them, in any order. A fault of a mapped file is one of the caller
+// wherever it happens: if the caller has asked for panics on faults, with
+// debug.SetPanicOnFault, so do the others, and the first panics here.
 func Parallel(workers, n int, f func(i int)) {
 	if workers = min(workers, n); workers <= 1 {
 		for i := range n {
@@ -22,6 +25,8 @@ func Parallel(workers, n int, f func(i int)) {
 		return
 	}
 	j := &job{n: int64(n), f: f, done: make(chan struct{}, 1)}
+	j.panicOnFault = debug.SetPanicOnFault(true)
+	debug.SetPanicOnFault(j.panicOnFault)
 	j.helpers.Store(int64(workers - 1))
 	waiting.send(j, workers-1)
 	defer j.wait() // even if f panics here
@@ -36,6 +41,15 @@ type job struct {
 	helpers atomic.Int64 // that have not finished
 	asleep  atomic.Bool  // the caller waits for done, or all helpers finished
 	done    chan struct{}
+
+	panicOnFault bool // the caller's
+	fault        atomic.Pointer[fault]
+}
+
+// A fault is what the runtime panics with where a mapped page is gone.
+type fault interface {
+	error
+	Addr() uintptr
 }
 
 // run calls f until all calls are begun.
@@ -49,6 +63,22 @@ func (j *job) run() {
 	}
 }
 
+// help is run for a helper.
+func (j *job) help() {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(j.panicOnFault))
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case fault:
+			j.fault.CompareAndSwap(nil, &r)
+			j.next.Store(j.n) // the rest is of no use
+		default:
+			panic(r)
+		}
+	}()
+	j.run()
+}
+
 // finish says that a helper is done with the job.
 func (j *job) finish() {
 	if j.helpers.Add(-1) == 0 && j.asleep.Swap(true) {
@@ -56,8 +86,16 @@ func (j *job) finish() {
 	}
 }
 
-// wait returns when all helpers are done.
+// wait returns when all helpers are done, or panics as one of them did.
 func (j *job) wait() {
+	j.sleep()
+	if f := j.fault.Load(); f != nil {
+		panic(*f)
+	}
+}
+
+// sleep returns when all helpers are done.
+func (j *job) sleep() {
 	if spin(func() bool { return j.helpers.Load() == 0 }) {
 		return
 	}
@@ -113,7 +151,7 @@ func (h *helper) work(w *helpers) {
 	for {
 		j := h.job.Load()
 		h.job.Store(nil)
-		j.run()
+		j.help()
 		w.mu.Lock()
 		w.list = append(w.list, h)
 		w.mu.Unlock()

@@ -94,6 +94,11 @@ func FindConflicts(ctx context.Context, adapters []Weighted, o Options) (*Confli
 	if err != nil {
 		return nil, err
 	}
+	for _, a := range adapters {
+		if err := a.Unchanged(); err != nil {
+			return nil, err
+		}
+	}
 	result := &Conflicts{Pairs: []Pair{}}
 	for a := range n {
 		for b := a + 1; b < n; b++ {

@@ -144,6 +144,14 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestLongLine(t *testing.T) {
+	lines := "{\"input_ids\": [1, 2]}\n" + strings.Repeat(" ", maxLine+1)
+	_, err := base(t, "").Read(strings.NewReader(lines), "data.jsonl")
+	if want := "line 2: a line of more than 67108864 bytes"; !errors.Is(err, rule.ErrUnsupported) || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
 func TestLonger(t *testing.T) {
 	s, err := base(t, "").Read(strings.NewReader("\n{\"input_ids\": [1, 2, 3]}\n{\"input_ids\": [1]}"), "")
 	if err != nil {

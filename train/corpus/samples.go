@@ -68,28 +68,43 @@ func ReadIDs(path string) (*Samples, error) { return (*Text)(nil).ReadFile(path)
 // a text; conversations end as the chat template has it. Name is the file's,
 // for messages.
 func (t *Text) Read(r io.Reader, name string) (*Samples, error) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxLine)
 	s := &Samples{}
-	for n := 1; lines.Scan(); n++ {
-		line := bytes.TrimSpace(lines.Bytes())
-		if len(line) == 0 {
-			continue
-		}
+	err := eachLine(r, name, func(n int, line []byte) error {
 		q, err := t.sample(line)
-		if err != nil {
-			return nil, atLine(err, name, n)
-		}
 		s.Sequences = append(s.Sequences, q)
 		s.Lines = append(s.Lines, n)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read %s: %w", rule.Printable(name), err)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(s.Sequences) == 0 {
 		return nil, &rule.Error{File: name, Rule: "TD002", Err: errors.New("no samples")}
 	}
 	return s, nil
+}
+
+// eachLine calls f with the number and the content of every line that is not
+// blank. Name is the file's; errors of f get both.
+func eachLine(r io.Reader, name string, f func(n int, line []byte) error) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	n := 1
+	for ; lines.Scan(); n++ {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 {
+			continue
+		}
+		if err := f(n, line); err != nil {
+			return atLine(err, name, n)
+		}
+	}
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return atLine(&rule.Unsupported{What: fmt.Sprintf("a line of more than %d bytes", maxLine)}, name, n)
+	} else if err != nil {
+		return fmt.Errorf("read %s: %w", rule.Printable(name), err)
+	}
+	return nil
 }
 
 // atLine says where in a file an error is.
@@ -272,25 +287,17 @@ func ReadPrompts(path string) (prompts []string, err error) {
 		return nil, err
 	}
 	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, maxLine)
-	for n := 1; lines.Scan(); n++ {
-		line := bytes.TrimSpace(lines.Bytes())
-		if len(line) == 0 {
-			continue
-		}
+	err = eachLine(f, path, func(_ int, line []byte) error {
 		v, err := strictjson.Limits{Values: maxValues}.Decode(line)
 		if err != nil {
-			return nil, atLine(err, path, n)
+			return err
 		}
 		prompt, err := stringOf(v, "prompt")
-		if err != nil {
-			return nil, atLine(err, path, n)
-		}
 		prompts = append(prompts, prompt)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read %s: %w", rule.Printable(path), err)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return prompts, nil
 }

@@ -6,14 +6,12 @@ package corpus
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/strictjson"
 	"github.com/loratool/loratool/train/internal/chat"
 	"github.com/loratool/loratool/train/internal/tokenizer"
@@ -71,17 +69,9 @@ func readObject(path string) (strictjson.Value, error) {
 
 // readFile reads a small file; nil if there is none.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	data, err := safetensors.ReadRegular(path, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err == nil && len(data) > maxConfig {
-		return nil, &rule.Unsupported{File: path, What: fmt.Sprintf("a file of more than %d bytes", maxConfig)}
 	}
 	return data, err
 }

@@ -12,9 +12,10 @@ import (
 type half struct {
 	name string
 	// prepare loads constants and returns decode, from memory to 32-bit floats,
-	// and round, which replaces floats in r by what rounding leaves of them; it
-	// stores the words at m unless that is nil.
-	prepare func(s set) (decode func(m Mem, r Op), round func(r VecVirtual, m *Mem))
+	// and round. That rounds the magnitudes low and high, gives high, which gets
+	// the value, the sign of t, stores its words at m and sets a bit of flags for
+	// each element that low rounds otherwise. It overwrites low.
+	prepare func(s set, sign VecVirtual) (decode func(m Mem, r Op), round func(low, high, t VecVirtual, m Mem, flags GPVirtual))
 }
 
 var halves = []half{{"BF16", prepareBF16}, {"F16", prepareF16}}
@@ -28,9 +29,9 @@ func addRound(s set, h half) {
 		"\tfor i in 0…n-1:",
 		"\t\tw, l = decode(src16[i]), i mod 16",
 		"\t\tt = w + d[i]",
-		"\t\tm = |t|·2^-22 + e",
-		"\t\tdst16[i] = round(t-m)",
-		"\t\tbit l of doubtful[i/16] = round(t+m) differs",
+		"\t\tlow, high = bits(|t|-e) - 2, bits(|t|+e) + 1",
+		"\t\tdst16[i] = round(high) with the sign of t",
+		"\t\tbit l of doubtful[i/16] = round(low) differs",
 		"\t\tv = decode(dst16[i])",
 		"\t\tchanged += 1 if v and w differ",
 		"\t\tsums[l] += w·w, sums[16+l] += (v-w)·d[i], sums[32+l] += d[i]·d[i]",
@@ -47,8 +48,8 @@ func addRound(s set, h half) {
 		panic(err)
 	}
 	VBROADCASTSS(p.Addr, e)
-	mask, scale := s.Constant(1<<31-1), s.Constant((127-22)<<23)
-	decode, round := h.prepare(s)
+	sign := s.Constant(1 << 31)
+	decode, round := h.prepare(s, sign)
 	starts := s.starts(4)
 	sum := func(kind, r int) Mem { return Mem{Base: sums, Disp: 64*kind + 4*starts[r]} }
 
@@ -68,19 +69,15 @@ func addRound(s set, h half) {
 	JGE(LabelRef("done"))
 	flags, count := GP32(), GP32()
 	for r, start := range starts {
-		delta := Mem{Base: d, Index: i, Scale: 4, Disp: 4 * start}
-		w, t, m := s.Reg(), s.Reg(), s.Reg()
+		delta, w, t := s.Reg(), s.Reg(), s.Reg()
+		s.load(Mem{Base: d, Index: i, Scale: 4, Disp: 4 * start}, delta)
 		decode(Mem{Base: src, Index: i, Scale: 2, Disp: 2 * start}, w)
 		VADDPS(delta, w, t)
-		s.and(t, mask, m)
-		VMULPS(scale, m, m)
-		VADDPS(e, m, m)
-		high := s.Reg()
-		VADDPS(m, t, high)
-		VSUBPS(m, t, t)
-		round(t, &Mem{Base: dst, Index: i, Scale: 2, Disp: 2 * start})
-		round(high, nil)
-		s.different(t, high, flags)
+		low, high := s.Reg(), s.Reg()
+		s.andNot(t, sign, high)
+		VSUBPS(e, high, low)
+		VADDPS(e, high, high)
+		round(low, high, t, Mem{Base: dst, Index: i, Scale: 2, Disp: 2 * start}, flags)
 		if r > 0 {
 			SHLL(U8(start), flags)
 			part := Mem{Base: doubtful}
@@ -88,17 +85,17 @@ func addRound(s set, h half) {
 		} else {
 			MOVW(flags.As16(), Mem{Base: doubtful})
 		}
-		s.different(t, w, count)
+		v := high
+		s.different(v, w, count)
 		POPCNTL(count, count)
 		ADDQ(count.As64(), changed)
-		x := s.Reg()
+		x := low
 		VMULPS(w, w, x)
 		VADDPS(x, totals[0][r], totals[0][r])
-		VSUBPS(w, t, x)
+		VSUBPS(w, v, x)
 		VMULPS(delta, x, x)
 		VADDPS(x, totals[1][r], totals[1][r])
-		s.load(delta, x)
-		VMULPS(x, x, x)
+		VMULPS(delta, delta, x)
 		VADDPS(x, totals[2][r], totals[2][r])
 	}
 	ADDQ(I8(2), doubtful)
@@ -131,27 +128,59 @@ func (s set) different(x, y VecVirtual, flags GPVirtual) {
 	XORL(U8(0xff), flags)
 }
 
-// prepareBF16 rounds to nearest even, infinities included; what it makes of
-// a NaN need not be one.
-func prepareBF16(s set) (func(Mem, Op), func(VecVirtual, *Mem)) {
-	one, bias := s.Constant(1), s.Constant(0x7fff)
+// addSign inverts the sign of x where t is negative.
+func (s set) addSign(t, sign, x VecVirtual) {
+	if s.Wide {
+		const xorOfAnd = 0x78 // x ^ t&sign
+		VPTERNLOGD(U8(xorOfAnd), t, sign, x)
+		return
+	}
+	y := YMM()
+	VPAND(t, sign, y)
+	VPXOR(x, y, x)
+}
+
+// prepareBF16 rounds low half down and high half up, so that where they agree
+// so do all values between them, to whichever side ties go. What it makes of a
+// NaN need not be one.
+func prepareBF16(s set, sign VecVirtual) (func(Mem, Op), func(low, high, t VecVirtual, m Mem, flags GPVirtual)) {
+	down, up := s.Constant(0x7fff-2), s.Constant(0x8000+1)
+	different := s.differentUpper()
 	decode := func(m Mem, r Op) {
 		VPMOVZXWD(m, r)
 		VPSLLD(Imm(16), r, r)
 	}
-	round := func(r VecVirtual, m *Mem) {
-		x := s.Reg()
-		VPSRLD(Imm(16), r, x)
-		s.and(one, x, x)
-		VPADDD(x, r, r)
-		VPADDD(bias, r, r)
-		VPSRLD(Imm(16), r, r)
-		if m != nil {
-			s.storeLowWords(r, *m)
-		}
-		VPSLLD(Imm(16), r, r)
+	round := func(low, high, t VecVirtual, m Mem, flags GPVirtual) {
+		VPADDD(down, low, low)
+		VPADDD(up, high, high)
+		different(high, low, flags)
+		s.addSign(t, sign, high)
+		VPSRLD(Imm(16), high, high)
+		s.storeLowWords(high, m)
+		VPSLLD(Imm(16), high, high)
 	}
 	return decode, round
+}
+
+// differentUpper loads a constant and returns what sets a bit of flags for each
+// 32-bit element whose upper halves differ in x and y. It overwrites y.
+func (s set) differentUpper() func(x, y VecVirtual, flags GPVirtual) {
+	if s.Wide {
+		upper := s.Constant(0xffff0000)
+		return func(x, y VecVirtual, flags GPVirtual) {
+			k := K()
+			VPXORD(x, y, y)
+			VPTESTMD(upper, y, k)
+			KMOVW(k, flags)
+		}
+	}
+	return func(x, y VecVirtual, flags GPVirtual) {
+		zero := YMM()
+		VPXOR(zero, zero, zero)
+		VPXOR(x, y, y)
+		VPSRLD(Imm(16), y, y)
+		s.different(y, zero, flags)
+	}
 }
 
 // storeLowWords writes the low halves of a register of 32-bit elements below
@@ -167,15 +196,21 @@ func (s set) storeLowWords(r VecVirtual, m Mem) {
 	VMOVDQU(x, m)
 }
 
-func prepareF16(s set) (func(Mem, Op), func(VecVirtual, *Mem)) {
+func prepareF16(s set, sign VecVirtual) (func(Mem, Op), func(low, high, t VecVirtual, m Mem, flags GPVirtual)) {
+	down, up := s.Constant(1<<32-2), s.Constant(1)
 	decode := func(m Mem, r Op) { VCVTPH2PS(m, r) }
-	round := func(r VecVirtual, m *Mem) {
+	round := func(low, high, t VecVirtual, m Mem, flags GPVirtual) {
+		VPADDD(down, low, low)
+		VPADDD(up, high, high)
+		s.addSign(t, sign, low)
+		s.addSign(t, sign, high)
 		h := s.Half()
-		VCVTPS2PH(Imm(0), r, h) // 0: to nearest even, whatever MXCSR says
-		if m != nil {
-			VMOVDQU(h, *m)
-		}
-		VCVTPH2PS(h, r)
+		VCVTPS2PH(Imm(0), low, h) // 0: to nearest even, whatever MXCSR says
+		VCVTPH2PS(h, low)
+		VCVTPS2PH(Imm(0), high, h)
+		VMOVDQU(h, m)
+		VCVTPH2PS(h, high)
+		s.different(high, low, flags)
 	}
 	return decode, round
 }

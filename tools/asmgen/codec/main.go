@@ -68,6 +68,15 @@ func (s set) and(x, y, dst Op) {
 	VPAND(x, y, dst)
 }
 
+// andNot keeps the bits of x that y has not.
+func (s set) andNot(x, y, dst Op) {
+	if s.Wide {
+		VPANDND(x, y, dst)
+		return
+	}
+	VPANDN(x, y, dst)
+}
+
 func (s set) or(x, y, dst Op) {
 	if s.Wide {
 		VPORD(x, y, dst)

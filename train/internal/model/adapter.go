@@ -38,15 +38,15 @@ func (m *Model) AddAdapters(width int) error {
 func (m *Model) newLinear(path string, in, out int) (*Linear, error) {
 	l := &Linear{LinearSpec: LinearSpec{Path: path, In: in, Out: out, Bias: true}}
 	var err error
-	if l.W, err = m.newWeight(path+".weight", out, in); err != nil {
+	if l.W, err = m.newWeight(path+".weight", out, in, false); err != nil {
 		return nil, err
 	}
-	l.Bias, err = m.newWeight(path+".bias", 1, out)
+	l.Bias, err = m.newWeight(path+".bias", 1, out, true)
 	return l, err
 }
 
-// newWeight makes a trained matrix that no base has.
-func (m *Model) newWeight(name string, rows, cols int) (*Weight, error) {
+// newWeight makes a trained matrix, or a vector of one row, that no base has.
+func (m *Model) newWeight(name string, rows, cols int, vector bool) (*Weight, error) {
 	value, err := m.alloc(rows, cols)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (m *Model) newWeight(name string, rows, cols int) (*Weight, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.params = append(m.params, &Param{Name: name, Value: value, Grad: grad, Vector: rows == 1})
+	m.params = append(m.params, &Param{Name: name, Value: value, Grad: grad, Vector: vector})
 	return &Weight{Name: name, Mat: value, Grad: grad}, nil
 }
 

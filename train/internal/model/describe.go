@@ -60,8 +60,15 @@ var families = map[string]func(*fields) Desc{
 	"gpt2":    describeGPT2,
 }
 
-// limits of sizes, so that products of two fit an int.
-const maxSize = 1 << 30
+// Limits of what a config may ask for before there is a tensor that has such
+// a shape: of sizes, so that products of two fit an int; of layers, of which
+// the models in use have up to 126; and of values, so that their bytes fit an
+// int64.
+const (
+	maxSize   = 1 << 30
+	maxLayers = 4096
+	maxValues = 1 << 50
+)
 
 func (d *Desc) check() error {
 	sizes := []struct {
@@ -77,6 +84,10 @@ func (d *Desc) check() error {
 		}
 	}
 	switch {
+	case d.Layers > maxLayers:
+		return fmt.Errorf("config.json: number of layers is %d, the limit is %d", d.Layers, maxLayers)
+	case d.values() > maxValues:
+		return fmt.Errorf("config.json: a model of %.3g values, the limit is %.3g", d.values(), float64(maxValues))
 	case d.Heads%d.KVHeads != 0:
 		return fmt.Errorf("config.json: %d heads do not share %d key heads evenly", d.Heads, d.KVHeads)
 	case d.Rope != nil && d.HeadDim%2 != 0:
@@ -85,6 +96,20 @@ func (d *Desc) check() error {
 		return fmt.Errorf("config.json: epsilon of the norms is %g", d.Eps)
 	}
 	return nil
+}
+
+// values estimates how many values the model has, from above.
+func (d *Desc) values() (n float64) {
+	one := *d
+	one.Layers = 1
+	for _, s := range one.Tensors() {
+		product := float64(d.Layers)
+		for _, size := range s.Shape {
+			product *= float64(size)
+		}
+		n += product
+	}
+	return n
 }
 
 // unsupportedFamily says which families there are.

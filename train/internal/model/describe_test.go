@@ -11,7 +11,7 @@ import (
 
 func describe(t *testing.T, config string) (*Desc, error) {
 	t.Helper()
-	v, err := strictjson.Decode([]byte(config))
+	v, err := strictjson.Limits{NonFinite: true}.Decode([]byte(config))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +76,18 @@ func TestDescribeRefuses(t *testing.T) {
 		{`{"model_type": "llama", "hidden_size": "x"}`, "hidden_size is not a number", false},
 		{`{"model_type": "llama", "num_key_value_heads": 5}`, "do not share", false},
 		{`{"model_type": "gpt2", "n_head": 7}`, "do not divide", false},
+		{`{"model_type": "llama", "num_hidden_layers": 1073741824}`, "number of layers is 1073741824", false},
+		{`{"model_type": "llama", "hidden_size": 1073741824}`, "values, the limit is", false},
+		{`{"model_type": "llama", "num_attention_heads": 1073741824, "num_key_value_heads": 1073741824, "head_dim": 1073741824}`, "values, the limit is", false},
+		{`{"model_type": "llama", "rms_norm_eps": 0}`, "epsilon of the norms is 0", false},
+		{`{"model_type": "llama", "rms_norm_eps": NaN}`, "rms_norm_eps is NaN", false},
+		{`{"model_type": "llama", "rope_theta": Infinity}`, "rope_theta is +Inf", false},
+		{`{"model_type": "llama", "rope_theta": -5}`, "rope_theta is -5", false},
+		{`{"model_type": "llama", "rope_scaling": {"rope_type": "linear", "factor": 0}}`, "factor is 0", false},
+		{`{"model_type": "llama", "rope_scaling": {"rope_type": "llama3", "low_freq_factor": 0}}`, "low_freq_factor is 0", false},
+		{`{"model_type": "llama", "rope_scaling": {"rope_type": "llama3", "original_max_position_embeddings": -4}}`, "original_max_position_embeddings is -4", false},
+		{`{"model_type": "llama", "rope_scaling": {"rope_type": "yarn"}, "rope_parameters": {"rope_type": "default"}}`, "yarn", true},
+		{`{"model_type": "mistral", "sliding_window": -1}`, "sliding_window is -1", false},
 	} {
 		_, err := describe(t, c.config)
 		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, rule.ErrUnsupported) != c.unsupported {

@@ -41,9 +41,22 @@ func (f *fields) number(name string, missing float64) float64 {
 		return missing
 	}
 	x, err := strconv.ParseFloat(v.Text, 64)
-	if v.Kind != strictjson.Number || err != nil {
+	switch {
+	case v.Kind != strictjson.Number || err != nil:
 		f.fail("%s is not a number", name)
 		return missing
+	case math.IsNaN(x) || math.IsInf(x, 0):
+		f.fail("%s is %g", name, x)
+		return missing
+	}
+	return x
+}
+
+// positive reads a number that must be above 0.
+func (f *fields) positive(name string, missing float64) float64 {
+	x := f.number(name, missing)
+	if x <= 0 {
+		f.fail("%s is %g", name, x)
 	}
 	return x
 }
@@ -131,7 +144,9 @@ func describeMistral(f *fields) Desc {
 	if v, ok := f.object.Lookup("sliding_window"); !ok {
 		d.Window = 4096
 	} else if v.Kind != strictjson.Null {
-		d.Window = f.size("sliding_window", 0)
+		if d.Window = f.size("sliding_window", 0); d.Window < 1 {
+			f.fail("sliding_window is %d", d.Window)
+		}
 	}
 	return d
 }
@@ -182,12 +197,12 @@ func describeGPT2(f *fields) Desc {
 }
 
 // rope reads rope_theta and rope_scaling, or the rope_parameters that take
-// their place from transformers 5 on.
+// their place from transformers 5 on. Of both, transformers reads rope_scaling.
 func (f *fields) rope() *Rope {
-	r := &Rope{Theta: f.number("rope_theta", 10000)}
-	v, ok := f.lookup("rope_parameters")
-	if !ok {
-		if v, ok = f.lookup("rope_scaling"); !ok {
+	r := &Rope{Theta: f.positive("rope_theta", 10000)}
+	v, ok := f.lookup("rope_scaling")
+	if !ok || v.Kind == strictjson.Object && len(v.Members) == 0 {
+		if v, ok = f.lookup("rope_parameters"); !ok {
 			return r
 		}
 	}
@@ -196,17 +211,17 @@ func (f *fields) rope() *Rope {
 		return r
 	}
 	p := &fields{object: v}
-	r.Theta = p.number("rope_theta", r.Theta)
+	r.Theta = p.positive("rope_theta", r.Theta)
 	switch kind := p.word("rope_type", p.word("type", "default")); kind {
 	case "default":
 	case "linear":
-		r.Linear = p.number("factor", 1)
+		r.Linear = p.positive("factor", 1)
 	case "llama3":
 		r.Llama3 = &Llama3{
-			Factor: p.number("factor", 8), LowFreq: p.number("low_freq_factor", 1), HighFreq: p.number("high_freq_factor", 4),
-			OriginalContext: p.number("original_max_position_embeddings", 8192),
+			Factor: p.positive("factor", 8), LowFreq: p.positive("low_freq_factor", 1), HighFreq: p.positive("high_freq_factor", 4),
+			OriginalContext: p.positive("original_max_position_embeddings", 8192),
 		}
-		if r.Llama3.HighFreq <= r.Llama3.LowFreq || r.Llama3.Factor <= 0 {
+		if r.Llama3.HighFreq <= r.Llama3.LowFreq {
 			p.fail("frequency factors of llama3 scaling are out of order")
 		}
 	default:
@@ -214,9 +229,6 @@ func (f *fields) rope() *Rope {
 	}
 	if partial := f.number("partial_rotary_factor", p.number("partial_rotary_factor", 1)); partial != 1 {
 		p.refuse("partial_rotary_factor %g", partial)
-	}
-	if r.Theta <= 0 || r.Linear < 0 {
-		p.fail("rope_theta is %g", r.Theta)
 	}
 	if f.err == nil {
 		f.err = p.err

@@ -32,7 +32,7 @@ func (m *Model) AddPrefix(lead, infix int, layers bool) error {
 		if layers {
 			name = fmt.Sprintf("prefix.%d", i)
 		}
-		w, err := m.newWeight(name, lead+infix, m.Width)
+		w, err := m.newWeight(name, lead+infix, m.Width, false)
 		if err != nil {
 			return err
 		}

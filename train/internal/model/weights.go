@@ -25,8 +25,9 @@ type Weights interface {
 type Weight struct {
 	Name string // in the checkpoint
 	backend.Mat
-	Grad backend.Mat
-	bias bool
+	Grad   backend.Mat
+	bias   bool
+	vector bool // its shape has one dimension
 }
 
 // Trained reports whether the weight has a gradient.
@@ -109,7 +110,7 @@ func (l *loader) load(s Spec) error {
 	if len(s.Shape) == 2 {
 		rows, cols = s.Shape[0], s.Shape[1]
 	}
-	l.weights[s.Name] = &Weight{Name: name, Mat: backend.Dense(mem, rows, cols), bias: s.Bias}
+	l.weights[s.Name] = &Weight{Name: name, Mat: backend.Dense(mem, rows, cols), bias: s.Bias, vector: len(s.Shape) == 1}
 	l.order = append(l.order, s.Name)
 	return nil
 }
@@ -126,7 +127,7 @@ func (m *Model) Thaw(name string) (*Param, error) {
 		return nil, err
 	}
 	w.Mat = value
-	p := &Param{Name: w.Name, Value: value, Grad: w.Grad, Vector: w.Rows == 1}
+	p := &Param{Name: w.Name, Value: value, Grad: w.Grad, Vector: w.vector}
 	m.params = append(m.params, p)
 	return p, nil
 }

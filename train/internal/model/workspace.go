@@ -48,6 +48,10 @@ func (m *Model) chunkRows(rows int) int {
 	return (rows + pieces - 1) / pieces
 }
 
+// logitRows returns how many rows of logits serve up to so many rows: fewer
+// rows may make fewer, and so larger, chunks than all of them.
+func (m *Model) logitRows(rows int) int { return min(rows, (maxLogits+m.Vocab-1)/m.Vocab) }
+
 // An allotter allocates matrices and keeps the first error.
 type allotter struct {
 	m     *Model
@@ -101,7 +105,7 @@ func (m *Model) layOut(a *allotter, rows int, gradients bool) *workspace {
 		w.dropped = a.mat(rows, max(d, q, m.FF))
 	}
 	w.hx, w.hn, w.hstat, w.losses = a.mat(rows, d), a.mat(rows, d), a.mat(rows, 2), a.mat(rows, 1)
-	w.logits = a.mat(m.chunkRows(rows), m.Vocab)
+	w.logits = a.mat(m.logitRows(rows), m.Vocab)
 	return w
 }
 

@@ -22,15 +22,15 @@ type addedTokens struct {
 	raw, normalized matcher
 	contents        map[int32]string // as they are looked for
 	ids             map[string]int32
-	special         map[int32]bool
+	special         map[string]bool // contents as in the file
 }
 
 func newAddedTokens(tokens []addedToken, normalize normalizer) addedTokens {
-	a := addedTokens{contents: map[int32]string{}, ids: map[string]int32{}, special: map[int32]bool{}}
+	a := addedTokens{contents: map[int32]string{}, ids: map[string]int32{}, special: map[string]bool{}}
 	for _, t := range tokens {
 		a.ids[t.content] = t.id
 		if t.special {
-			a.special[t.id] = true
+			a.special[t.content] = true
 		}
 		content, m := t.content, &a.raw
 		if t.normalized {
@@ -98,7 +98,9 @@ func (m *matcher) longest(s string) (t *addedToken, end int) {
 	return t, end
 }
 
-// split appends p to pieces, with the tokens in it as pieces of their own.
+// split appends p to pieces, with the tokens in it as pieces of their own. A
+// token within white space that the one before took along is a token still, and
+// what follows it is text again, as the library has it.
 func (m *matcher) split(pieces []piece, p piece) []piece {
 	done := 0 // what lies before it is in pieces
 	text := func(from, to int) {
@@ -124,9 +126,10 @@ func (m *matcher) split(pieces []piece, p piece) []piece {
 			end = skipSpace(p.text, end)
 		}
 		text(done, start)
-		pieces = append(pieces, piece{id: t.id})
+		if start < end { // else all of it was taken along
+			pieces = append(pieces, piece{id: t.id})
+		}
 		done = end
-		i = max(i, end)
 	}
 	text(done, len(p.text))
 	return pieces

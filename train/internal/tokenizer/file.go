@@ -3,12 +3,11 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/loratool/loratool/format/rule"
+	"github.com/loratool/loratool/format/safetensors"
 	"github.com/loratool/loratool/internal/strictjson"
 )
 
@@ -26,14 +25,9 @@ const (
 
 // Open reads the tokenizer.json at path.
 func Open(path string) (*Tokenizer, error) {
-	f, err := os.Open(path)
+	data, err := safetensors.ReadRegular(path, maxFile)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", rule.Printable(path), err)
 	}
 	t, err := Read(data)
 	if e, ok := errors.AsType[*rule.Error](err); ok {

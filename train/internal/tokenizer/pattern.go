@@ -30,8 +30,6 @@ const (
 	maxStates    = 512  // of an automaton; the patterns of real models need under 50
 	maxInsts     = 2048 // of the compiled expression
 	maxPattern   = 8192 // bytes of an expression
-	spaceClass   = `\t-\r\x{85}\p{Z}`
-	wordClass    = `\p{L}\p{M}\p{Nd}\p{Pc}`
 	spaceEnding  = `\s+(?!\S)|\s+`
 	spaceEnding1 = `\s+(?!\S)|\s`
 )
@@ -89,62 +87,6 @@ func compile(expr string) (*syntax.Prog, error) {
 		}
 	}
 	return prog, nil
-}
-
-// translate widens \s, \d and \w to Unicode, as Oniguruma reads them, and
-// refuses what the two syntaxes read in different ways.
-func translate(expr string) (string, error) {
-	var b strings.Builder
-	inClass := false
-	for i := 0; i < len(expr); i++ {
-		rest := expr[i:]
-		switch c := expr[i]; {
-		case c == '\\' && len(rest) > 1:
-			escape, err := translateEscape(rest[1], inClass)
-			if err != nil {
-				return "", err
-			}
-			b.WriteString(escape)
-			i++
-			continue
-		case inClass && (c == '[' || strings.HasPrefix(rest, "&&")):
-			return "", errors.New("operations on classes")
-		case inClass:
-			inClass = c != ']'
-		case strings.HasPrefix(rest, "[]"), strings.HasPrefix(rest, "[^]"):
-			return "", errors.New("a class that begins with a bracket")
-		case c == '[':
-			inClass = true
-		case strings.HasPrefix(rest, "(?") && !strings.HasPrefix(rest, "(?:") && !strings.HasPrefix(rest, "(?i:") && !strings.HasPrefix(rest, "(?i)"):
-			return "", fmt.Errorf("group %q", rest[:min(4, len(rest))])
-		case strings.HasPrefix(rest, "{,"), c == '^', c == '$':
-			return "", fmt.Errorf("%q", c)
-		}
-		b.WriteByte(expr[i])
-	}
-	return b.String(), nil
-}
-
-func translateEscape(c byte, inClass bool) (string, error) {
-	wide := map[byte]string{'s': spaceClass, 'd': `\p{Nd}`, 'w': wordClass}
-	if set, ok := wide[c|0x20]; ok && c < utf8.RuneSelf && c != 0 && ('a' <= c|0x20 && c|0x20 <= 'z') {
-		switch {
-		case c >= 'a' && inClass:
-			return set, nil
-		case c >= 'a':
-			return "[" + set + "]", nil
-		case inClass:
-			return "", fmt.Errorf(`\%c within a class`, c)
-		default:
-			return "[^" + set + "]", nil
-		}
-	}
-	switch {
-	case strings.IndexByte("bBAzZGKRXhHu", c) >= 0:
-		return "", fmt.Errorf(`\%c`, c)
-	default:
-		return `\` + string(c), nil
-	}
 }
 
 // runeClasses divides all characters into classes that an automaton treats alike.

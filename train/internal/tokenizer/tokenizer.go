@@ -120,7 +120,7 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	tokens := make([]string, 0, len(ids))
 	for _, id := range ids {
 		token, ok := t.Token(id)
-		if !ok || skipSpecial && t.added.special[id] {
+		if !ok || skipSpecial && t.added.special[token] {
 			continue
 		}
 		tokens = append(tokens, token)
@@ -149,8 +149,12 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 	return id, ok
 }
 
-// Special reports whether an id is a special token.
-func (t *Tokenizer) Special(id int32) bool { return t.added.special[id] }
+// Special reports whether an id is a special token: as in the library, by its
+// text, which that of a token that is normalized may differ from.
+func (t *Tokenizer) Special(id int32) bool {
+	token, ok := t.Token(id)
+	return ok && t.added.special[token]
+}
 
 // Size returns a number that every id is below.
 func (t *Tokenizer) Size() int { return t.size }

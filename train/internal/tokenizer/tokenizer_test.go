@@ -55,6 +55,11 @@ func TestParts(t *testing.T) {
 		{"template", "post_processor", `{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
 			"special_tokens": {"<s>": {"ids": [7]}}}`, "a", []int32{7, 0}},
 		{"lstrip", "added_tokens", `[{"id": 7, "content": "<s>", "lstrip": true, "rstrip": true}]`, "a <s> b", []int32{0, 7, 1}},
+		{"white space taken along is a token", "added_tokens", `[{"id": 7, "content": "\n", "rstrip": true}]`, "\n\n a", []int32{7, 7, 0}},
+		{"and on both sides", "added_tokens", `[{"id": 7, "content": "x", "lstrip": true, "rstrip": true}, {"id": 8, "content": "  "}]`, "  x  b", []int32{8, 7, 8, 1}},
+		{"nothing is left of a token", "added_tokens", `[{"id": 7, "content": "x", "rstrip": true}, {"id": 4, "content": " ", "lstrip": true, "rstrip": true}]`, "x  b", []int32{7, 1}},
+		{"words", "pre_tokenizer", `{"type": "Split", "pattern": {"Regex": "\\w+"}, "behavior": "Removed"}`, "a½bⓐa aⅧb²é", []int32{4}},
+		{"no words", "pre_tokenizer", `{"type": "Split", "pattern": {"Regex": "\\W"}, "behavior": "Removed"}`, "a½bⓐa aⅧb²é", []int32{2, 0, 2, 6}},
 		{"single word", "added_tokens", `[{"id": 7, "content": "xy", "single_word": true}]`, "xy axy", []int32{7, 4, 0}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -84,6 +89,41 @@ func TestDecode(t *testing.T) {
 	}
 	if got, want := validUTF8("a\xe2\x98b\xff\xf0\x9f\x98\x80\xed\xa0\x80"), "a\uFFFDb\uFFFD😀\uFFFD\uFFFD\uFFFD"; got != want {
 		t.Errorf("validUTF8 gives %q, want %q", got, want)
+	}
+}
+
+// TestDecodeNormalized decodes a special token that is looked for in normalized
+// text: what stands for it is no special token to the library.
+func TestDecodeNormalized(t *testing.T) {
+	data := strings.Replace(small("normalizer", `{"type": "Prepend", "prepend": "▁"}`), `"special": true`, `"special": true, "normalized": true`, 1)
+	tok, err := Read([]byte(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids, text := tok.Encode("<s>a", true), tok.Decode([]int32{7, 0}, true); !slices.Equal(ids, []int32{7, 0}) || text != "▁<s>a" || tok.Special(7) {
+		t.Errorf("%v, %q", ids, text)
+	}
+}
+
+// TestPatterns refuses what Oniguruma and Go read in different ways, as
+// tokenizers 0.23 has it.
+func TestPatterns(t *testing.T) {
+	for _, expr := range []string{
+		`(?i)a|b`, `(?i:'s|'t|'re|'ve|'m|'ll|'d)`, `(?i:[sdmt]|ll|ve|re)`, `(?i:[’']s)`, `(?i:s|s)`, `(?:a|(?i:b))ß`, `\p{Lu}+`, `[\w-]+`, `\x41`, `\x7f`, `a{2}`,
+		`a{10}`, `a{0,1}b`, `a{2,}?b`, `(a)(b)|\(`, `é`, `[(]ss`,
+	} {
+		if _, err := newPattern(expr); err != nil {
+			t.Errorf("%s: %v", expr, err)
+		}
+	}
+	for expr, want := range map[string]string{
+		`\pL`: "without braces", `[\PL]`: "without braces", `(?i:\p{Lu})`: "case does not count", `(?i)x\p{Lu}`: "case does not count",
+		`(?i:ss)`: "case does not count", `(?i:xFi)`: "case does not count", `(?i:ß)`: "case does not count", `(?i:[a-zß])`: "case does not count",
+		`(?i:(?:ss))`: "case does not count", `a(?i)b|c`: "group", `\xC3\xA9`: "not ASCII", `[\x80-\xff]`: "not ASCII", `a{2}?b`: "{2}?", `a{02}`: "{02}",
+	} {
+		if _, err := newPattern(expr); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", expr, err, want)
+		}
 	}
 }
 
