@@ -190,7 +190,7 @@ func (p *ExtractPlan) count(x *Extraction) {
 			stochastic++
 		}
 	}
-	for _, path := range strings.Split(r.Twin, ", ") {
+	for path := range strings.SplitSeq(r.Twin, ", ") {
 		if path != "" {
 			r.Notes = append(r.Notes, fmt.Sprintf("%s is tied to the embedding and gets the same factors", path))
 		}

@@ -399,7 +399,7 @@ def config(path, f):
         raise Broken("AD003")
     if c.get("lora_bias") and (c.get("use_dora") or isinstance(init, str)):
         raise Broken("AD003")
-    if isinstance(init, str) and init not in ("gaussian", "eva", "orthogonal", "mica"):
+    if isinstance(init, str) and init not in ("", "eva", "orthogonal") and init.lower() not in ("gaussian", "mica"):
         f.refuse("AD007")
     base = c.get("base_model_name_or_path")
     if not base:

@@ -29,7 +29,14 @@ func (r *adapterReport) picture(w io.Writer) {
 			n++
 		}
 	}
-	fmt.Fprintf(w, "  ‖ΔW‖        %.4g in total, mean stable rank %.2f\n", math.Sqrt(square), stable/float64(max(n, 1)))
+	switch unknown := len(r.Modules) - n; {
+	case n == 0:
+		fmt.Fprintln(w, "  ‖ΔW‖        not known")
+	case unknown > 0:
+		fmt.Fprintf(w, "  ‖ΔW‖        %.4g in total, mean stable rank %.2f, and not known of %s\n", math.Sqrt(square), stable/float64(n), count(unknown, "module"))
+	default:
+		fmt.Fprintf(w, "  ‖ΔW‖        %.4g in total, mean stable rank %.2f\n", math.Sqrt(square), stable/float64(n))
+	}
 	g := diff.NewGrid(paths)
 	if len(g.Layers) < 2 {
 		return

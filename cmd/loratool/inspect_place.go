@@ -33,15 +33,19 @@ func placeAdapter(a *adapter.Adapter, path string, rules adapter.Rules) (*onBase
 	if err != nil {
 		return nil, err
 	}
-	r := &onBaseReport{Base: path, Modules: len(a.Modules), Found: len(res.Updates), Names: res.Maps}
+	updates, missing, err := res.WithTied(a, view)
+	if err != nil {
+		return nil, err
+	}
+	r := &onBaseReport{Base: path, Modules: len(a.Modules), Found: len(updates), Names: res.Maps}
 	tensors := map[string]bool{}
-	for _, u := range res.Updates {
+	for _, u := range updates {
 		for _, p := range u.Pieces {
 			tensors[p.Tensor] = true
 		}
 	}
 	r.Tensors = len(tensors)
-	for _, m := range res.Missing {
+	for _, m := range missing {
 		r.Missing = append(r.Missing, m.Name)
 	}
 	return r, nil

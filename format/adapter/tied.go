@@ -94,3 +94,28 @@ func Aliases(base Base) (list []Alias) {
 	}
 	return list
 }
+
+// WithTied lays modules of parameters that the base does not store because they
+// are tied, such as a head, over the tensors it stores for them, as a merge
+// does. It returns all updates and what is still missing.
+func (res *Resolution) WithTied(a *Adapter, base Base) (updates []Update, missing []Missing, err error) {
+	updates = res.Updates
+	var aliases []Alias
+	if len(res.Missing) > 0 {
+		aliases = Aliases(base)
+	}
+	for _, m := range res.Missing {
+		tied := slices.IndexFunc(aliases, func(x Alias) bool { return x.Name == m.Tensor && !x.Stored })
+		i := slices.IndexFunc(a.Modules, func(x *Module) bool { return x.Name() == m.Name })
+		if tied < 0 || i < 0 || m.What != "module" {
+			missing = append(missing, m)
+			continue
+		}
+		u, err := a.Modules[i].Fit(a, base, aliases[tied].Of)
+		if err != nil {
+			return nil, nil, err
+		}
+		updates = append(updates, u)
+	}
+	return updates, missing, nil
+}

@@ -126,7 +126,7 @@ func resolve(a *adapter.Adapter, base *checkpoint.Checkpoint, rules adapter.Rule
 	if err != nil {
 		return nil, nil, err
 	}
-	updates, missing, err := heads(&only, view, res)
+	updates, missing, err := res.WithTied(&only, view)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -153,30 +153,6 @@ func resolve(a *adapter.Adapter, base *checkpoint.Checkpoint, rules adapter.Rule
 		}
 	}
 	return weights, missing, nil
-}
-
-// heads lays a module of the head, or of another parameter that is tied, over
-// the tensor that the base stores for both, as a merge does.
-func heads(a *adapter.Adapter, view adapter.View, res *adapter.Resolution) (updates []adapter.Update, missing []adapter.Missing, err error) {
-	updates = res.Updates
-	var aliases []adapter.Alias
-	if len(res.Missing) > 0 {
-		aliases = adapter.Aliases(view)
-	}
-	for _, m := range res.Missing {
-		tied := slices.IndexFunc(aliases, func(x adapter.Alias) bool { return x.Name == m.Tensor && !x.Stored })
-		i := slices.IndexFunc(a.Modules, func(x *adapter.Module) bool { return x.Name() == m.Name })
-		if tied < 0 || i < 0 {
-			missing = append(missing, m)
-			continue
-		}
-		u, err := a.Modules[i].Fit(a, view, aliases[tied].Of)
-		if err != nil {
-			return nil, nil, err
-		}
-		updates = append(updates, u)
-	}
-	return updates, missing, nil
 }
 
 // digest fills in the digests, the largest weights first and on all

@@ -411,16 +411,19 @@ func indices(v strictjson.Value) ([]int, error) {
 	return rows, nil
 }
 
-// plainInits leave the base as it was; every other initialisation changes it,
-// so that the adapter alone does not describe the trained model.
-var plainInits = map[string]bool{"gaussian": true, "eva": true, "orthogonal": true, "mica": true}
+// plainInit reports whether an initialisation leaves the base as it was; every
+// other changes it, so that the adapter alone does not describe the trained
+// model. PEFT takes two of the names in any letter case.
+func plainInit(name string) bool {
+	return slices.Contains([]string{"", "eva", "orthogonal"}, name) || strings.EqualFold(name, "gaussian") || strings.EqualFold(name, "mica")
+}
 
 func readInit(c *peftConfig, v strictjson.Value) error {
 	switch v.Kind {
 	case strictjson.Bool:
 		return nil
 	case strictjson.String:
-		if !plainInits[v.Text] {
+		if !plainInit(v.Text) {
 			c.init = v.Text
 			c.refuse(fmt.Sprintf("init_lora_weights %q (the base was changed before training)", v.Text), initHint(v.Text))
 		}

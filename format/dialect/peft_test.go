@@ -140,6 +140,11 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: refused without a way out", c.config)
 		}
 	}
+	for _, init := range []string{"", "Gaussian", "MiCA", "orthogonal"} {
+		if cfg, err := parsePEFTConfig("c", []byte(`{"peft_type":"LORA","init_lora_weights":"`+init+`"}`)); err != nil || len(cfg.refusals) != 0 {
+			t.Errorf("initialised by %q: %v %v", init, err, cfg.refusals)
+		}
+	}
 	plain := `{"peft_type":"LORA","init_lora_weights":"eva","layer_replication":null,"use_qalora":false,"megatron_core":"megatron.core","new_field":null,"loftq_config":{}}`
 	if cfg, err := parsePEFTConfig("c", []byte(plain)); err != nil || len(cfg.refusals)+len(cfg.warnings) != 0 {
 		t.Errorf("a plain config: %v %v %v", err, cfg.refusals, cfg.warnings)

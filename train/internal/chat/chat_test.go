@@ -69,6 +69,8 @@ func TestRender(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	double := "{% set x = 'xxxxxxxxxxxxxxxx' %}" + strings.Repeat("{% set x = x ~ x %}", 40)
+	// Two lists of 2⁴⁰ elements that take no memory.
+	nested := "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}"
 	for _, c := range []struct {
 		template, want string
 		unsupported    bool
@@ -96,6 +98,17 @@ func TestRefusals(t *testing.T) {
 		{"{{ range(1000000000) }}", "range of more", false},
 		{"{{ 'x' * 1000000000000 }}", "bytes", true},
 		{double + "{{ x }}", "bytes", true},
+		{nested + "{{ ns.x }}", "steps", true},
+		{nested + "{{ ns.x ~ 'a' }}", "steps", true},
+		{nested + "{{ ns.x | string | length }}", "steps", true},
+		{nested + "{{ ns.x | join(',') }}", "steps", true},
+		{nested + "{{ ns.x | map('string') | list }}", "steps", true},
+		{nested + "{{ ns.x == ns.y }}", "steps", true},
+		{nested + "{{ {'a': ns.x} == {'a': ns.y} }}", "steps", true},
+		{nested + "{{ ns.x in [ns.y] }}", "steps", true},
+		{nested + "{{ [ns.x] | select('equalto', ns.y) | list }}", "steps", true},
+		{"{% set l = range(50000) | list %}{% for i in l %}{% if 'x' in l %}{% endif %}{% endfor %}", "steps", true},
+		{"{% set t = 'a' * 10000000 %}{% for i in range(50000) %}{% if 'b' in t or t.count('b') or t == 'b' %}{% endif %}{% endfor %}", "steps", true},
 	} {
 		start := time.Now()
 		_, err := render(t, c.template)

@@ -11,15 +11,16 @@ import (
 func (s *state) compare(op string, a, b any) bool {
 	switch op {
 	case "==":
-		return equal(a, b)
+		return s.equal(a, b)
 	case "!=":
-		return !equal(a, b)
+		return !s.equal(a, b)
 	case "in":
 		return s.contains(b, a)
 	case "not in":
 		return !s.contains(b, a)
 	}
 	var result, ok bool
+	s.touch(a)
 	switch op {
 	case "<":
 		result, ok = less(a, b)
@@ -43,12 +44,13 @@ func (s *state) contains(in, v any) bool {
 	case undefined:
 		return false
 	case string:
+		s.touch(in)
 		if sub, ok := v.(string); ok {
 			return strings.Contains(in, sub)
 		}
 	case []any:
 		for _, e := range in {
-			if equal(e, v) {
+			if s.equal(e, v) {
 				return true
 			}
 		}
@@ -88,7 +90,7 @@ func kindOf(v any) string {
 
 func (s *state) arithmetic(op string, a, b any) any {
 	if op == "~" {
-		text := str(a) + str(b)
+		text := s.str(a) + s.str(b)
 		s.charge(len(text))
 		return text
 	}
@@ -231,13 +233,13 @@ func (s *state) item(v, index any) any {
 		}
 		return undefined{}
 	case string:
-		if i, ok := integer(index); ok {
+		if i, ok := integer(index); ok && s.touch(v) {
 			return charAt(v, i)
 		}
 	case namespace:
 		return s.item(v.dict, index)
 	case loopState:
-		return v.member(str(index))
+		return v.member(s.str(index))
 	}
 	if name, ok := index.(string); ok {
 		if m := method(v, name); m != nil {
@@ -261,6 +263,9 @@ func charAt(text string, i int64) any {
 
 // slice is v[from:to:step].
 func (s *state) slice(v any, parts [3]expression) any {
+	if !s.touch(v) {
+		return undefined{}
+	}
 	items, ok := elements(v)
 	if _, isDict := v.(*dict); !ok || isDict {
 		return s.fail("%s cannot be sliced", kindOf(v))

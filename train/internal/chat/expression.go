@@ -325,7 +325,7 @@ func (p *parser) dict() expression {
 	return func(s *state) any {
 		d := newDict()
 		for i := range keys {
-			d.set(str(keys[i](s)), values[i](s))
+			d.set(s.str(keys[i](s)), values[i](s))
 		}
 		return d
 	}
@@ -446,7 +446,7 @@ func (p *parser) filter(of expression) expression {
 	return func(s *state) any {
 		v := of(s)
 		plain, named := args.values(s)
-		if !s.step() {
+		if !s.touch(v) {
 			return undefined{}
 		}
 		return apply(s, v, plain, named)
@@ -471,7 +471,7 @@ func (p *parser) test(of expression) expression {
 	return func(s *state) any {
 		v := of(s)
 		plain, _ := args.values(s)
-		s.step()
+		s.touch(v)
 		return check(s, v, plain) != negate
 	}
 }

@@ -15,16 +15,18 @@ func filters() map[string]filter {
 	return map[string]filter{
 		"tojson": toJSON,
 		"trim": func(s *state, v any, args []any, _ map[string]any) any {
-			return stringMethods["strip"](s, str(v), args)
+			return stringMethods["strip"](s, s.str(v), args)
 		},
-		"length":     length,
-		"count":      length,
-		"string":     func(_ *state, v any, _ []any, _ map[string]any) any { return str(v) },
-		"safe":       func(_ *state, v any, _ []any, _ map[string]any) any { return v },
-		"default":    defaultValue,
-		"d":          defaultValue,
-		"map":        mapFilter,
-		"join":       func(s *state, v any, args []any, _ map[string]any) any { return joinList(s, v, str(argument(args, 0))) },
+		"length":  length,
+		"count":   length,
+		"string":  func(s *state, v any, _ []any, _ map[string]any) any { return s.str(v) },
+		"safe":    func(_ *state, v any, _ []any, _ map[string]any) any { return v },
+		"default": defaultValue,
+		"d":       defaultValue,
+		"map":     mapFilter,
+		"join": func(s *state, v any, args []any, _ map[string]any) any {
+			return joinList(s, v, s.str(argument(args, 0)))
+		},
 		"items":      itemsFilter,
 		"dictsort":   dictSort,
 		"list":       listFilter,
@@ -36,7 +38,7 @@ func filters() map[string]filter {
 		"lower":      text(strings.ToLower),
 		"capitalize": text(capitalize),
 		"title":      text(title),
-		"replace":    func(s *state, v any, args []any, _ map[string]any) any { return replaceText(s, str(v), args) },
+		"replace":    func(s *state, v any, args []any, _ map[string]any) any { return replaceText(s, s.str(v), args) },
 		"int":        toInt,
 		"float":      toFloat,
 		"first":      func(s *state, v any, _ []any, _ map[string]any) any { return end(s, v, 0) },
@@ -48,7 +50,11 @@ func filters() map[string]filter {
 }
 
 func text(f func(string) string) filter {
-	return func(_ *state, v any, _ []any, _ map[string]any) any { return f(str(v)) }
+	return func(s *state, v any, _ []any, _ map[string]any) any {
+		out := f(s.str(v))
+		s.charge(len(out))
+		return out
+	}
 }
 
 func length(s *state, v any, _ []any, _ map[string]any) any {
@@ -87,13 +93,13 @@ func mapFilter(s *state, v any, args []any, named map[string]any) any {
 		return s.fail("map of %s", kindOf(v))
 	}
 	name, byName := named["attribute"].(string)
-	apply := filters()[str(argument(args, 0))]
+	apply := filters()[s.str(argument(args, 0))]
 	if !byName && apply == nil {
-		return s.fail("map by %s", repr(argument(args, 0)))
+		return s.fail("map by %s", s.repr(argument(args, 0)))
 	}
 	out := make([]any, 0, len(list))
 	for _, e := range list {
-		if !s.step() {
+		if !s.touch(e) {
 			return undefined{}
 		}
 		if byName {
@@ -133,14 +139,14 @@ func choosing(attribute, keep bool) filter {
 		}
 		check := func(_ *state, v any, _ []any) bool { return truth(v) }
 		if len(args) > 0 {
-			if check = tests[str(args[0])]; check == nil {
-				return s.fail("selection by test %s", repr(args[0]))
+			if check = tests[s.str(args[0])]; check == nil {
+				return s.fail("selection by test %s", s.repr(args[0]))
 			}
 			args = args[1:]
 		}
 		out := []any{}
 		for _, e := range list {
-			if !s.step() {
+			if !s.touch(e) {
 				return undefined{}
 			}
 			value := e
@@ -262,7 +268,7 @@ func indent(s *state, v any, args []any, named map[string]any) any {
 	}
 	first := truth(argument(args, 1)) || truth(named["first"])
 	blank := truth(argument(args, 2)) || truth(named["blank"])
-	lines := strings.Split(str(v), "\n")
+	lines := strings.Split(s.str(v), "\n")
 	for i, line := range lines {
 		if (i > 0 || first) && (line != "" || blank) {
 			lines[i] = width + line

@@ -18,7 +18,7 @@ func toJSON(s *state, v any, args []any, named map[string]any) any {
 		w.lines = true
 	}
 	if list, ok := named["separators"].([]any); ok && len(list) == 2 {
-		w.item, w.key = str(list[0]), str(list[1])
+		w.item, w.key = s.str(list[0]), s.str(list[1])
 	}
 	w.ascii = truth(named["ensure_ascii"])
 	w.sort = truth(named["sort_keys"])
@@ -46,7 +46,7 @@ func (w *jsonWriter) write(v any, lead string) {
 	case bool:
 		fmt.Fprint(&w.b, v)
 	case int64, float64:
-		w.b.WriteString(repr(v))
+		w.b.WriteString(reprScalar(v))
 	case string:
 		w.str(v)
 	case []any:

@@ -10,26 +10,28 @@ import (
 type stringMethod func(s *state, text string, args []any) any
 
 var stringMethods = map[string]stringMethod{
-	"strip":        trimming(strings.TrimFunc, strings.Trim),
-	"lstrip":       trimming(strings.TrimLeftFunc, strings.TrimLeft),
-	"rstrip":       trimming(strings.TrimRightFunc, strings.TrimRight),
-	"split":        splitText,
-	"splitlines":   splitLines,
-	"startswith":   affix(strings.HasPrefix),
-	"endswith":     affix(strings.HasSuffix),
-	"upper":        mapping(strings.ToUpper),
-	"lower":        mapping(strings.ToLower),
-	"title":        mapping(title),
-	"capitalize":   mapping(capitalize),
-	"replace":      replaceText,
-	"join":         func(s *state, text string, args []any) any { return joinList(s, argument(args, 0), text) },
-	"find":         func(_ *state, text string, args []any) any { return find(text, str(argument(args, 0))) },
-	"count":        func(_ *state, text string, args []any) any { return int64(strings.Count(text, str(argument(args, 0)))) },
+	"strip":      trimming(strings.TrimFunc, strings.Trim),
+	"lstrip":     trimming(strings.TrimLeftFunc, strings.TrimLeft),
+	"rstrip":     trimming(strings.TrimRightFunc, strings.TrimRight),
+	"split":      splitText,
+	"splitlines": splitLines,
+	"startswith": affix(strings.HasPrefix),
+	"endswith":   affix(strings.HasSuffix),
+	"upper":      mapping(strings.ToUpper),
+	"lower":      mapping(strings.ToLower),
+	"title":      mapping(title),
+	"capitalize": mapping(capitalize),
+	"replace":    replaceText,
+	"join":       func(s *state, text string, args []any) any { return joinList(s, argument(args, 0), text) },
+	"find":       func(s *state, text string, args []any) any { return find(text, s.str(argument(args, 0))) },
+	"count": func(s *state, text string, args []any) any {
+		return int64(strings.Count(text, s.str(argument(args, 0))))
+	},
 	"isdigit":      every(unicode.IsDigit),
 	"isalpha":      every(unicode.IsLetter),
 	"isspace":      every(unicode.IsSpace),
-	"removeprefix": func(_ *state, text string, args []any) any { return strings.TrimPrefix(text, str(argument(args, 0))) },
-	"removesuffix": func(_ *state, text string, args []any) any { return strings.TrimSuffix(text, str(argument(args, 0))) },
+	"removeprefix": func(s *state, text string, args []any) any { return strings.TrimPrefix(text, s.str(argument(args, 0))) },
+	"removesuffix": func(s *state, text string, args []any) any { return strings.TrimSuffix(text, s.str(argument(args, 0))) },
 }
 
 // method returns a bound method of v, or nil. Methods that change a value do
@@ -38,7 +40,10 @@ func method(v any, name string) any {
 	switch v := v.(type) {
 	case string:
 		if m, ok := stringMethods[name]; ok {
-			return function(func(s *state, args []any, _ map[string]any) any { return m(s, v, args) })
+			return function(func(s *state, args []any, _ map[string]any) any {
+				s.touch(v)
+				return m(s, v, args)
+			})
 		}
 	case *dict:
 		return dictMethod(v, name)
@@ -61,8 +66,8 @@ func dictMethod(d *dict, name string) any {
 			return values
 		})
 	case "get":
-		return function(func(_ *state, args []any, _ map[string]any) any {
-			if v, ok := d.values[str(argument(args, 0))]; ok {
+		return function(func(s *state, args []any, _ map[string]any) any {
+			if v, ok := d.values[s.str(argument(args, 0))]; ok {
 				return v
 			}
 			if len(args) > 1 {
@@ -190,7 +195,7 @@ func joinList(s *state, v any, separator string) any {
 	parts := make([]string, len(list))
 	size := 0
 	for i, e := range list {
-		parts[i] = str(e)
+		parts[i] = s.str(e)
 		size += len(parts[i]) + len(separator)
 	}
 	if !s.charge(size) {

@@ -55,7 +55,7 @@ func (p *parser) print() statement {
 	}
 	return func(s *state) {
 		if v := e(s); s.err == nil {
-			s.write(str(v))
+			s.write(s.str(v))
 		}
 	}
 }
@@ -423,7 +423,7 @@ func jumping(j jump) func(*parser) statement {
 func raise(s *state, args []any, _ map[string]any) any {
 	message := ""
 	if len(args) > 0 {
-		message = str(args[0])
+		message = s.str(args[0])
 	}
 	if s.err == nil {
 		s.err = &rule.Error{Rule: "TK003", Err: RefusalError(message)}

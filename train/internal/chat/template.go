@@ -141,6 +141,20 @@ func (s *state) step() bool {
 	return s.err == nil
 }
 
+// touch counts the work of reading a value whole, without what it holds, and
+// reports whether to go on. One step is for some microseconds at most.
+func (s *state) touch(v any) bool {
+	switch v := v.(type) {
+	case string:
+		s.steps += len(v) / 1024
+	case []any:
+		s.steps += len(v) / 16
+	case *dict:
+		s.steps += len(v.keys) / 16
+	}
+	return s.step()
+}
+
 // charge counts n bytes of text made and reports whether to go on.
 func (s *state) charge(n int) bool {
 	if s.written += n; (n < 0 || s.written > maxOutput) && s.err == nil {

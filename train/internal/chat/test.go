@@ -23,7 +23,7 @@ var tests = map[string]test{
 	"odd":       func(_ *state, v any, _ []any) bool { n, ok := integer(v); return ok && n&1 == 1 },
 	"even":      func(_ *state, v any, _ []any) bool { n, ok := integer(v); return ok && n&1 == 0 },
 	"divisibleby": func(s *state, v any, args []any) bool {
-		return equal(s.arithmetic("%", v, argument(args, 0)), int64(0))
+		return s.equal(s.arithmetic("%", v, argument(args, 0)), int64(0))
 	},
 	"lower":   func(_ *state, v any, _ []any) bool { t, ok := v.(string); return ok && t == strings.ToLower(t) },
 	"upper":   func(_ *state, v any, _ []any) bool { t, ok := v.(string); return ok && t == strings.ToUpper(t) },

@@ -87,18 +87,62 @@ func truth(v any) bool {
 }
 
 // str is Python's str.
-func str(v any) string {
+func (s *state) str(v any) string {
 	switch v := v.(type) {
 	case undefined:
 		return ""
 	case string:
 		return v
 	}
-	return repr(v)
+	return s.repr(v)
 }
 
 // repr is Python's repr.
-func repr(v any) string {
+func (s *state) repr(v any) string {
+	var b strings.Builder
+	s.writeRepr(&b, v)
+	return b.String()
+}
+
+// writeRepr stops where the state has an error: a value may hold another many
+// times, at every depth.
+func (s *state) writeRepr(b *strings.Builder, v any) {
+	if !s.step() {
+		return
+	}
+	switch v := v.(type) {
+	case []any:
+		b.WriteString("[")
+		for i, e := range v {
+			separate(b, i)
+			s.writeRepr(b, e)
+		}
+		b.WriteString("]")
+	case *dict:
+		b.WriteString("{")
+		for i, k := range v.keys {
+			separate(b, i)
+			s.writeRepr(b, k)
+			b.WriteString(": ")
+			s.writeRepr(b, v.values[k])
+		}
+		b.WriteString("}")
+	case string:
+		if s.charge(len(v)) {
+			b.WriteString(reprString(v))
+		}
+	default:
+		b.WriteString(reprScalar(v))
+	}
+}
+
+func separate(b *strings.Builder, i int) {
+	if i > 0 {
+		b.WriteString(", ")
+	}
+}
+
+func reprScalar(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "None"
@@ -113,20 +157,6 @@ func repr(v any) string {
 		return strconv.FormatInt(v, 10)
 	case float64:
 		return reprFloat(v)
-	case string:
-		return reprString(v)
-	case []any:
-		parts := make([]string, len(v))
-		for i, e := range v {
-			parts[i] = repr(e)
-		}
-		return "[" + strings.Join(parts, ", ") + "]"
-	case *dict:
-		parts := make([]string, len(v.keys))
-		for i, k := range v.keys {
-			parts[i] = reprString(k) + ": " + repr(v.values[k])
-		}
-		return "{" + strings.Join(parts, ", ") + "}"
 	}
 	return "<object>"
 }
@@ -182,8 +212,11 @@ func hex(r rune, digits int) string {
 	return strings.Repeat("0", max(0, digits-len(s))) + s
 }
 
-// equal is Python's ==.
-func equal(a, b any) bool {
+// equal is Python's ==. It stops where the state has an error.
+func (s *state) equal(a, b any) bool {
+	if !s.touch(a) {
+		return false
+	}
 	if x, y, ok := numbers(a, b); ok {
 		return x == y
 	}
@@ -194,15 +227,15 @@ func equal(a, b any) bool {
 		_, ok := b.(undefined)
 		return ok
 	case string:
-		s, ok := b.(string)
-		return ok && a == s
+		text, ok := b.(string)
+		return ok && a == text
 	case []any:
 		l, ok := b.([]any)
 		if !ok || len(a) != len(l) {
 			return false
 		}
 		for i := range a {
-			if !equal(a[i], l[i]) {
+			if !s.equal(a[i], l[i]) {
 				return false
 			}
 		}
@@ -214,7 +247,7 @@ func equal(a, b any) bool {
 		}
 		for _, k := range a.keys {
 			v, ok := d.values[k]
-			if !ok || !equal(a.values[k], v) {
+			if !ok || !s.equal(a.values[k], v) {
 				return false
 			}
 		}
