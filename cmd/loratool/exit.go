@@ -26,7 +26,7 @@ const (
 )
 
 const exitHelp = `Exit status: 0 done, 1 failure, 2 usage, 3 input breaks the specification,
-4 valid but unsupported, 130 interrupted.`
+4 valid but unsupported, 130 interrupted (143 by SIGTERM).`
 
 // A usageError is a mistake on the command line.
 type usageError struct{ error }

@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	results := &results{Writer: stdout}
 	cmd := newRootCmd(results, stderr)
 	cmd.SetArgs(args)
-	cmd.SetIn(stdin)
+	cmd.SetIn(interruptible{ctx, stdin})
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		err = results.err

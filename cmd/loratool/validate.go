@@ -41,7 +41,7 @@ infinities, factors of zeros, digests. With --base an adapter must fit that
 base; with --profile also a program that is to serve it. See loratool rules.
 
 Exit status: 0 valid, perhaps with warnings, 1 failure, 2 usage, 3 a rule is
-broken (with --strict: or a warning), 4 valid but unsupported, 130 interrupted.`,
+broken (with --strict: or a warning), 4 valid but unsupported, 130 interrupted (143 by SIGTERM).`,
 		Example: `  loratool validate ./my-adapter
   loratool validate . --deep --strict --format sarif > report.sarif
   loratool validate ./my-adapter --base ./Llama-3.2-1B --profile vllm`,

@@ -27,7 +27,7 @@ func CacheDirs(getenv func(string) string) []string {
 		if c.base == "" {
 			continue
 		}
-		if rest, ok := strings.CutPrefix(c.base, "~/"); ok && home != "" {
+		if rest, ok := strings.CutPrefix(c.base, "~"); ok && home != "" && (rest == "" || rest[0] == '/') {
 			c.base = filepath.Join(home, rest)
 		}
 		dirs = append(dirs, filepath.Join(c.base, filepath.FromSlash(c.below)))

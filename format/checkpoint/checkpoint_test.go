@@ -165,6 +165,15 @@ func TestCacheDirs(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+	env = map[string]string{"HOME": "/h", "HF_HOME": "~", "XDG_CACHE_HOME": "~other"}
+	want = []string{"/h/hub", "~other/huggingface/hub", "/h/.cache/huggingface/hub"}
+	got = checkpoint.CacheDirs(func(k string) string { return env[k] })
+	for i := range got {
+		got[i] = filepath.ToSlash(got[i])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
 	if got := checkpoint.CacheDirs(func(string) string { return "" }); len(got) != 0 {
 		t.Errorf("without environment: %q", got)
 	}
