@@ -54,10 +54,12 @@ const probes = 8
 // truncate finds the leading part of x that the rule asks for. It grows a
 // Krylov basis until the rule is decided and the error is, by the decrease so
 // far, within tolerance of the best.
-func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s stats) (*truncation, error) {
+func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s stats) (_ *truncation, err error) {
+	measured := s.delta2
 	rows, cols := x.Dims()
 	limit := t.limit(rule, rows, cols)
 	k := linalg.NewKrylov(x, firstBlock(rule, limit), t.workers, t.seed, stream(name))
+	k.Fine = rule != lowrank.Auto() // which asks what is there above the noise, not how exactly
 	var h history
 	result := &truncation{}
 	for tested := -1; ; k.Widen() {
@@ -65,6 +67,9 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 			return nil, err
 		}
 		h = append(h, append([]float64(nil), k.Squares()...))
+		if s.delta2, err = t.total(k, x, rule, measured); err != nil {
+			return nil, err
+		}
 		rank, enough := choose(rule, k.Squares(), s)
 		result.full = rank > limit || h.settled(rank, s) && atLeast(rule, k.Squares(), s) > limit
 		result.rank = min(rank, limit)
@@ -83,6 +88,26 @@ func (t truncator) truncate(x linalg.Source, name string, rule lowrank.Rule, s s
 		}
 	}
 	return result, t.finish(result, k, rule, s)
+}
+
+// total returns ‖X‖², given as it was measured, such that what it is above the
+// squares found is what the basis misses: where that is less than sums of
+// squares in float32 tell, it is measured by itself. The rule auto does not look
+// below its noise.
+func (t truncator) total(k *linalg.Krylov, x linalg.Source, rule lowrank.Rule, measured float64) (float64, error) {
+	found := 0.0
+	for _, q := range k.Squares() {
+		found += q
+	}
+	switch {
+	case rule == lowrank.Auto() || measured-found > unresolved*measured:
+		return measured, nil
+	case k.Complete():
+		return found, nil
+	}
+	u, v := k.Vectors(k.Size())
+	missed, _, err := residual(t.workers, x, 1, u, v, linalg.Mat[float32]{Cols: v.Cols})
+	return found + missed, err
 }
 
 // unclear reports whether the noise may be that of stochastic rounding, which n

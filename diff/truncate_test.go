@@ -103,6 +103,51 @@ func TestEckartYoung(t *testing.T) {
 	}
 }
 
+// TestSmallErrors looks for errors far below what sums of squares in float32
+// tell from zero: eight large values beside a tail, or nothing.
+func TestSmallErrors(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	for _, c := range []struct {
+		rows, cols int
+		tail       float64 // its norm by that of all
+		rule       string
+	}{
+		{64, 48, 0, "error=1e-5"}, {64, 48, 0, "energy=0.9999999999"}, {64, 48, 3e-5, "error=2e-5"},
+		{300, 300, 1e-4, "error=7e-5"}, {300, 300, 3e-5, "error=2e-5"}, {300, 300, 1e-5, "8"}, {300, 300, 1e-5, "16"},
+		{400, 250, 1e-5, "error=7e-6"}, {250, 400, 1e-5, "40"}, {300, 300, 0, "error=1e-5"},
+	} {
+		n := min(c.rows, c.cols)
+		x := spectral(r, c.rows, c.cols, func(i int) float64 {
+			if i <= 8 {
+				return math.Sqrt(1.0 / 8)
+			}
+			return c.tail / math.Sqrt(float64(n-8))
+		})
+		rule, err := lowrank.ParseRule(c.rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		squares := singularSquares(x)
+		total := sum(squares)
+		found, err := truncator{workers: 2, seed: 1, maxRank: 256}.truncate(linalg.InMemory(x), "x", rule, stats{delta2: total})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := rule.Rank(lowrank.Spectrum{Sigma: roots(squares), Square: total})
+		if d := found.rank - want; d < -n/50 || d > n/50 {
+			t.Errorf("%+v: rank %d, want %d", c, found.rank, want)
+		}
+		left, right := found.factors(found.rank)
+		got, _, err := residual(2, linalg.InMemory(x), 1, left, right, found.next())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if best := sum(squares[found.rank:]); got > promise*promise*best+math.Pow(6e-7, 2)*total {
+			t.Errorf("%+v: error %g at rank %d, the optimum is %g", c, math.Sqrt(got/total), found.rank, math.Sqrt(best/total))
+		}
+	}
+}
+
 // TestMultiple asks for more of one value than the first block has vectors.
 func TestMultiple(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))

@@ -75,9 +75,13 @@ func (e *Eigen) tridiagonalize(a Mat[float64]) {
 	slices.Reverse(e.off)
 }
 
-// maxSteps bounds the QL steps for one eigenvalue, which needs about two; a
-// NaN would need more than any.
-const maxSteps = 60
+// An eigenvalue needs about two QL steps. After usualSteps what is negligible
+// grows, so that rounding cannot keep it from being found; with a NaN even
+// maxSteps are too few.
+const (
+	usualSteps = 12
+	maxSteps   = 60
+)
 
 // implicitQL turns d into the eigenvalues of the tridiagonal matrix with the
 // diagonal d and, beside it, e, which it destroys. The rotations are applied
@@ -92,13 +96,17 @@ func implicitQL(d, e []float64, zt Mat[float64]) {
 			most = max(most, math.Abs(e[i]))
 		}
 	}
-	// The reflections have changed T by as much, and steps that bring zeros and
-	// large values together do again.
-	negligible := 0x1p-52 * most
+	// The reflections have changed T by as much, √n roundings, and steps that
+	// bring zeros and large values together do again.
+	negligible := math.Sqrt(float64(n)) * 0x1p-52 * most
 	for l := range n {
+		limit := negligible
 		for steps := 0; ; steps++ {
+			if steps > usualSteps {
+				limit *= 2
+			}
 			m := l
-			for m < n-1 && math.Abs(e[m]) > max(negligible, 0x1p-53*(math.Abs(d[m])+math.Abs(d[m+1]))) {
+			for m < n-1 && math.Abs(e[m]) > max(limit, 0x1p-53*(math.Abs(d[m])+math.Abs(d[m+1]))) {
 				m++
 			}
 			if m == l {

@@ -25,6 +25,8 @@ import (
 //
 // The result depends on the matrix, the seed and the block size alone.
 type Krylov struct {
+	Fine bool // set before Grow, lets it look for what small values add to the vectors of large ones
+
 	source     Source
 	workers    int
 	block      int
@@ -32,12 +34,13 @@ type Krylov struct {
 	tall       bool // the matrix worked on is the transpose of the source
 	rows, cols int  // of the matrix worked on: rows ≤ cols
 
-	size   int       // vectors in the basis
-	last   int       // of them, those of the last block
-	q, z   []float32 // size×rows and size×cols: Qᵀ and Qᵀ·X, by rows
-	gram   Mat[float64]
-	eigen  *Eigen
-	values []float64 // θ², descending
+	size    int       // vectors in the basis
+	last    int       // of them, those of the last block
+	doubted bool      // the last block may be rounding: see exhausted
+	q, z    []float32 // size×rows and size×cols: Qᵀ and Qᵀ·X, by rows
+	gram    Mat[float64]
+	eigen   *Eigen
+	values  []float64 // θ², descending
 }
 
 // NewKrylov returns an empty basis for x that grows by blocks of the given
@@ -84,7 +87,7 @@ func (k *Krylov) Grow() error {
 		}
 		before := sumSquares(y)
 		projectOut(y, basis)
-		if k.size == 0 || sumSquares(y) > exhausted*before {
+		if k.size == 0 || !k.exhausted(sumSquares(y)/before) {
 			break // else the basis is invariant: a value of a multiplicity above the block, or the rank is reached
 		}
 	}
@@ -99,9 +102,16 @@ func (k *Krylov) Grow() error {
 	return nil
 }
 
-// exhausted is the share of a new block's square, outside of the basis, below
-// which the block is rounding: float32 sums have relative errors of about 1e-7.
-const exhausted = 1e-10
+// exhausted reports whether a new block, of whose square the share is outside of
+// the basis, has no more than rounding there. Sums in float32 have relative
+// errors of about 1e-7; those of long rows and large bases make shares of up to
+// 5e-11. So does what values of 1e-5·σ₁ add to the vectors of σ₁, so a basis that
+// is to be fine takes a block in doubt, but no two of them in a row.
+func (k *Krylov) exhausted(share float64) bool {
+	const rounding, most = 1e-13, 1e-10
+	k.doubted = k.Fine && !k.doubted && share > rounding && share <= most
+	return !k.doubted && !(share > most)
+}
 
 // separate makes the orthonormal rows of y orthogonal to the basis. Once is
 // enough for rows that lie outside of it for the most part (Kahan; Giraud et

@@ -121,6 +121,35 @@ func TestKrylovComplete(t *testing.T) {
 	}
 }
 
+// TestKrylovRepeated grows a basis beyond a rank of many equal values: their
+// Gram matrix has one large value many times beside many zeros.
+func TestKrylovRepeated(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 0))
+	const n, rank = 512, 200
+	u, v := normal(r, rank, n), normal(r, rank, n)
+	Orthonormalize(u)
+	Orthonormalize(v)
+	x := Dense(make([]float32, n*n), n, n)
+	Gemm(x, u.T(), v, false)
+	for _, block := range []int{156, 228} {
+		k := NewKrylov(InMemory(x), block, 2, 1, 1)
+		for range 2 {
+			if err := k.Grow(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, q := range k.Squares() {
+			want := 0.0
+			if i < rank {
+				want = 1
+			}
+			if !(math.Abs(q-want) <= 1e-6) {
+				t.Errorf("blocks of %d: σ%d² = %v, want %v", block, i+1, q, want)
+			}
+		}
+	}
+}
+
 func gramNorm(x Mat[float32]) float64 {
 	sum := 0.0
 	for _, v := range x.Data {
