@@ -78,25 +78,12 @@ func addRound(s set, h half) {
 		VSUBPS(e, high, low)
 		VADDPS(e, high, high)
 		round(low, high, t, Mem{Base: dst, Index: i, Scale: 2, Disp: 2 * start}, flags)
-		if r > 0 {
-			SHLL(U8(start), flags)
-			part := Mem{Base: doubtful}
-			ORW(flags.As16(), part)
-		} else {
-			MOVW(flags.As16(), Mem{Base: doubtful})
-		}
+		storeFlags(flags, start, Mem{Base: doubtful})
 		v := high
 		s.different(v, w, count)
 		POPCNTL(count, count)
 		ADDQ(count.As64(), changed)
-		x := low
-		VMULPS(w, w, x)
-		VADDPS(x, totals[0][r], totals[0][r])
-		VSUBPS(w, v, x)
-		VMULPS(delta, x, x)
-		VADDPS(x, totals[1][r], totals[1][r])
-		VMULPS(delta, delta, x)
-		VADDPS(x, totals[2][r], totals[2][r])
+		measure(w, v, delta, low, totals[0][r], totals[1][r], totals[2][r])
 	}
 	ADDQ(I8(2), doubtful)
 	ADDQ(I8(isa.Block), i)
@@ -110,6 +97,28 @@ func addRound(s set, h half) {
 	VZEROUPPER()
 	Store(changed, ReturnIndex(0))
 	RET()
+}
+
+// storeFlags writes the flags of a block's elements from the given one on; those
+// from 0 on come first.
+func storeFlags(flags GPVirtual, start int, m Mem) {
+	if start == 0 {
+		MOVW(flags.As16(), m)
+		return
+	}
+	SHLL(U8(start), flags)
+	ORW(flags.As16(), m)
+}
+
+// measure adds w², (v−w)·delta and delta² to sums. It overwrites x.
+func measure(w, v, delta, x, w2, dot, d2 VecVirtual) {
+	VMULPS(w, w, x)
+	VADDPS(x, w2, w2)
+	VSUBPS(w, v, x)
+	VMULPS(delta, x, x)
+	VADDPS(x, dot, dot)
+	VMULPS(delta, delta, x)
+	VADDPS(x, d2, d2)
 }
 
 // different sets a bit of flags for each 32-bit element in which x and y
